@@ -1,0 +1,190 @@
+//! One node: its bytes, its keys, and the level at which a key must stand.
+
+use sha2::{Digest, Sha256};
+
+use super::MstError;
+use crate::repo::cid::{DagCid, Link};
+use crate::repo::dag_cbor::{DagCborError, Reader, major, write_bytes, write_head, write_link};
+
+/// The longest key that the reference allows, in bytes.
+const MAX_KEY_LEN: usize = 1024;
+/// An honest node has 4 entries on average; 2,000 in one node happen once in 10^249.
+const MAX_ENTRIES: usize = 10_000;
+
+/// A key and its value, as they stand in a node.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    /// How many bytes the key shares with the one before it in the node.
+    pub shared: usize,
+    /// The rest of the key.
+    pub suffix: &'a [u8],
+    /// The record.
+    pub value: Link<'a>,
+    /// The child between this key and the next.
+    pub right: Option<DagCid>,
+}
+
+/// Reads a node: appends its entries, and gives its child before the first of them.
+///
+/// The fields are a closed set in canonical order, so the reading is also the check for it.
+pub(super) fn decode<'a>(block: &'a [u8], entries: &mut Vec<Entry<'a>>) -> Result<Option<DagCid>, MstError> {
+    let mut reader = Reader::strict(block);
+    expect_map(&mut reader, 2)?;
+    expect_key(&mut reader, "e")?;
+    let count = reader.list()?;
+    if count > MAX_ENTRIES {
+        return Err(MstError::TooManyEntries);
+    }
+    for _ in 0..count {
+        expect_map(&mut reader, 4)?;
+        expect_key(&mut reader, "k")?;
+        let suffix = reader.bytes()?;
+        expect_key(&mut reader, "p")?;
+        let shared = usize::try_from(reader.unsigned()?).map_err(|_| MstError::PrefixLength)?;
+        expect_key(&mut reader, "t")?;
+        let right = node_link(&mut reader)?;
+        expect_key(&mut reader, "v")?;
+        let value = reader.link()?;
+        entries.push(Entry { shared, suffix, value, right });
+    }
+    expect_key(&mut reader, "l")?;
+    let left = node_link(&mut reader)?;
+    reader.finish()?;
+    Ok(left)
+}
+
+/// Makes the key of `entry` out of `key`, which is the one before it in the node, or empty at the first.
+///
+/// The key ascends and its prefix is the longest possible exactly when its first byte of its own is greater
+/// than the byte that it replaces.
+pub(super) fn advance_key(key: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), MstError> {
+    let replaced = key.get(entry.shared..).ok_or(MstError::PrefixLength)?;
+    match (entry.suffix.first(), replaced.first()) {
+        (None, _) if key.is_empty() => return Err(MstError::KeyLength),
+        (None, _) => return Err(MstError::KeyOrder),
+        (Some(own), Some(theirs)) if own == theirs => return Err(MstError::PrefixLength),
+        (Some(own), Some(theirs)) if own < theirs => return Err(MstError::KeyOrder),
+        _ => {}
+    }
+    key.truncate(entry.shared);
+    key.extend_from_slice(entry.suffix);
+    check_key_len(key)
+}
+
+/// Refuses keys that no tree may hold.
+pub(super) fn check_key_len(key: &[u8]) -> Result<(), MstError> {
+    if (1..=MAX_KEY_LEN).contains(&key.len()) { Ok(()) } else { Err(MstError::KeyLength) }
+}
+
+/// The level of a key, counted from the leaves: half the leading zero bits of its SHA-256.
+pub(super) fn key_level(key: &[u8]) -> u8 {
+    let mut zeros = 0;
+    for byte in Sha256::digest(key) {
+        zeros += byte.leading_zeros();
+        if byte != 0 {
+            break;
+        }
+    }
+    (zeros / 2) as u8
+}
+
+/// Writes a node in its canonical form; keys must ascend.
+pub(super) fn encode<'k>(
+    left: Option<DagCid>,
+    entries: impl ExactSizeIterator<Item = (&'k [u8], Link<'k>, Option<DagCid>)>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut previous: &[u8] = &[];
+    write_head(&mut out, major::MAP, 2);
+    write_name(&mut out, b'e');
+    write_head(&mut out, major::LIST, entries.len() as u64);
+    for (key, value, right) in entries {
+        let shared = common_prefix_len(previous, key);
+        write_head(&mut out, major::MAP, 4);
+        write_name(&mut out, b'k');
+        write_bytes(&mut out, key.get(shared..).unwrap_or_default());
+        write_name(&mut out, b'p');
+        write_head(&mut out, major::UNSIGNED, shared as u64);
+        write_name(&mut out, b't');
+        write_link(&mut out, right.map(Link::Dag));
+        write_name(&mut out, b'v');
+        write_link(&mut out, Some(value));
+        previous = key;
+    }
+    write_name(&mut out, b'l');
+    write_link(&mut out, left.map(Link::Dag));
+    out
+}
+
+fn write_name(out: &mut Vec<u8>, name: u8) {
+    write_head(out, major::TEXT, 1);
+    out.push(name);
+}
+
+fn common_prefix_len(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn expect_map(reader: &mut Reader<'_>, len: usize) -> Result<(), DagCborError> {
+    if reader.map()? == len { Ok(()) } else { Err(DagCborError::Expected("exactly the fields of a tree node")) }
+}
+
+fn expect_key(reader: &mut Reader<'_>, name: &str) -> Result<(), DagCborError> {
+    if reader.text()? == name { Ok(()) } else { Err(DagCborError::Expected("exactly the fields of a tree node")) }
+}
+
+fn node_link(reader: &mut Reader<'_>) -> Result<Option<DagCid>, MstError> {
+    let link = reader.link_or_null()?;
+    link.map(|link| link.dag().ok_or(MstError::ForeignNodeLink)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_those_of_the_interop_vectors() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/interop/mst/key_heights.json")).expect("JSON");
+        for vector in vectors.as_array().expect("a list") {
+            let key = vector["key"].as_str().expect("a key");
+            assert_eq!(u64::from(key_level(key.as_bytes())), vector["height"], "{key}");
+        }
+        for line in include_str!("../../../tests/interop/mst/example_keys.txt").lines() {
+            let level = line.as_bytes().get(1).expect("a letter and a level") - b'0';
+            assert_eq!(key_level(line.as_bytes()), level, "{line}");
+        }
+    }
+
+    #[test]
+    fn common_prefixes_are_those_of_the_interop_vectors() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/interop/mst/common_prefix.json")).expect("JSON");
+        for vector in vectors.as_array().expect("a list") {
+            let side = |name: &str| vector[name].as_str().expect("a key").as_bytes().to_vec();
+            assert_eq!(common_prefix_len(&side("left"), &side("right")) as u64, vector["len"], "{vector}");
+        }
+    }
+
+    #[test]
+    fn keys_advance_only_by_their_exact_prefix() {
+        let advance = |key: &str, shared, suffix: &str| {
+            let (mut key, value) = (key.as_bytes().to_vec(), Link::Other(&[]));
+            let entry = Entry { shared, suffix: suffix.as_bytes(), value, right: None };
+            advance_key(&mut key, &entry).map(|()| String::from_utf8(key).expect("UTF-8"))
+        };
+        assert_eq!(advance("", 0, "abc"), Ok("abc".into()));
+        assert_eq!(advance("abc", 2, "d"), Ok("abd".into()));
+        assert_eq!(advance("abc", 3, "d"), Ok("abcd".into()));
+        assert_eq!(advance("abc", 0, "b"), Ok("b".into()));
+        assert_eq!(advance("abc", 1, "bd"), Err(MstError::PrefixLength));
+        assert_eq!(advance("abc", 4, "d"), Err(MstError::PrefixLength));
+        assert_eq!(advance("abc", usize::MAX, "d"), Err(MstError::PrefixLength));
+        assert_eq!(advance("abc", 2, "b"), Err(MstError::KeyOrder));
+        assert_eq!(advance("abc", 3, ""), Err(MstError::KeyOrder));
+        assert_eq!(advance("abc", 1, ""), Err(MstError::KeyOrder));
+        assert_eq!(advance("", 0, ""), Err(MstError::KeyLength));
+        assert_eq!(advance("", 0, &"a".repeat(1025)), Err(MstError::KeyLength));
+        assert!(advance("", 0, &"a".repeat(1024)).is_ok());
+    }
+}

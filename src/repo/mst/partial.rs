@@ -1,0 +1,168 @@
+//! The part of a tree that an event shows: the nodes on the way to what changed.
+
+use std::collections::HashSet;
+
+use super::MstError;
+use super::node::{self, Entry};
+use crate::repo::car::Car;
+use crate::repo::cid::{DagCid, Link};
+
+/// A tree of which some nodes may be missing; those that are there are checked as those of a whole tree are.
+#[derive(Clone, Debug)]
+pub struct PartialTree<'a> {
+    pub(super) root: Child<'a>,
+}
+
+/// What a partial tree says of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// There is a record, and this is the link to it.
+    Present(Link<'a>),
+    /// There is no record.
+    Absent,
+    /// This node, which would tell, is missing.
+    Unknown(DagCid),
+}
+
+/// What stands in a gap between two keys.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Child<'a> {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// A node that the archive does not hold.
+    Missing(DagCid),
+    /// A node, whose level is one below that of the node with the gap.
+    Node(Box<Node<'a>>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Node<'a> {
+    pub level: u8,
+    pub left: Child<'a>,
+    pub leaves: Vec<Leaf<'a>>,
+    /// The node's CID, as long as nothing in it or below it was changed.
+    pub cid: Option<DagCid>,
+}
+
+/// A key with its record, and what stands between it and the next key.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf<'a> {
+    pub key: Box<[u8]>,
+    pub value: Link<'a>,
+    pub right: Child<'a>,
+}
+
+impl<'a> PartialTree<'a> {
+    /// Reads what the archive holds of the tree with this root; the root itself must be there.
+    pub fn open(car: &Car<'a>, root: &DagCid) -> Result<PartialTree<'a>, MstError> {
+        let block = car.get(root).ok_or(MstError::MissingNode(*root))?;
+        let mut entries = Vec::new();
+        let left = node::decode(block, &mut entries)?;
+        let level = match (entries.first(), left) {
+            (Some(first), _) => node::key_level(first.suffix),
+            (None, Some(_)) => return Err(MstError::BareRoot),
+            (None, None) => return Ok(PartialTree { root: Child::Empty }),
+        };
+        let mut loader = Loader { car, seen: HashSet::from([*root]), last_key: Vec::new() };
+        let root = loader.node(*root, level, left, &entries)?;
+        Ok(PartialTree { root: Child::Node(Box::new(root)) })
+    }
+
+    /// Looks for a record.
+    pub fn lookup(&self, path: &str) -> Lookup<'a> {
+        let key = path.as_bytes();
+        let level = node::key_level(key);
+        let mut child = &self.root;
+        loop {
+            let node = match child {
+                Child::Empty => return Lookup::Absent,
+                Child::Missing(cid) => return Lookup::Unknown(*cid),
+                Child::Node(node) => node,
+            };
+            child = match node.search(key) {
+                Ok(at) => {
+                    return node.leaves.get(at).map_or(Lookup::Absent, |leaf| Lookup::Present(leaf.value));
+                }
+                // A key stands at its own level or nowhere.
+                Err(_) if node.level <= level => return Lookup::Absent,
+                Err(gap) => node.gap(gap),
+            };
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    /// The index of the key, or of the gap in which it belongs.
+    pub fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        self.leaves.binary_search_by(|leaf| (*leaf.key).cmp(key))
+    }
+
+    /// What stands before the leaf with this index, or at the end.
+    pub fn gap(&self, index: usize) -> &Child<'a> {
+        match index.checked_sub(1).and_then(|before| self.leaves.get(before)) {
+            Some(leaf) => &leaf.right,
+            None => &self.left,
+        }
+    }
+
+    /// As `gap`, to change it.
+    pub fn gap_mut(&mut self, index: usize) -> &mut Child<'a> {
+        match index.checked_sub(1).and_then(|before| self.leaves.get_mut(before)) {
+            Some(leaf) => &mut leaf.right,
+            None => &mut self.left,
+        }
+    }
+}
+
+struct Loader<'c, 'a> {
+    car: &'c Car<'a>,
+    /// Every node that is linked to, there or missing: none stands in two places.
+    seen: HashSet<DagCid>,
+    last_key: Vec<u8>,
+}
+
+impl<'a> Loader<'_, 'a> {
+    /// Reads what stands in a gap of a node at `level`; goes no deeper than that.
+    fn child(&mut self, cid: Option<DagCid>, level: u8) -> Result<Child<'a>, MstError> {
+        let Some(cid) = cid else { return Ok(Child::Empty) };
+        let level = level.checked_sub(1).ok_or(MstError::BelowLowestLevel)?;
+        if !self.seen.insert(cid) {
+            return Err(MstError::RepeatedNode(cid));
+        }
+        let Some(block) = self.car.get(&cid) else {
+            return Ok(Child::Missing(cid));
+        };
+        let mut entries = Vec::new();
+        let left = node::decode(block, &mut entries)?;
+        if entries.is_empty() && left.is_none() {
+            return Err(MstError::EmptyNode);
+        }
+        Ok(Child::Node(Box::new(self.node(cid, level, left, &entries)?)))
+    }
+
+    fn node(
+        &mut self,
+        cid: DagCid,
+        level: u8,
+        left: Option<DagCid>,
+        entries: &[Entry<'a>],
+    ) -> Result<Node<'a>, MstError> {
+        let left = self.child(left, level)?;
+        let mut leaves = Vec::with_capacity(entries.len());
+        let mut key = Vec::new();
+        for entry in entries {
+            node::advance_key(&mut key, entry)?;
+            if key <= self.last_key {
+                return Err(MstError::KeyOrder);
+            }
+            if node::key_level(&key) != level {
+                return Err(MstError::KeyLevel);
+            }
+            self.last_key.clone_from(&key);
+            let right = self.child(entry.right, level)?;
+            leaves.push(Leaf { key: key.as_slice().into(), value: entry.value, right });
+        }
+        Ok(Node { level, left, leaves, cid: Some(cid) })
+    }
+}
