@@ -1,0 +1,139 @@
+//! What a test does to a host as a whole, and sees of it: faults, requests, subscribers, its history.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::account::Account;
+use crate::client::{Answer, post_json};
+use crate::damage::Damage;
+use crate::fault::{Fault, FaultScope};
+use crate::firehose::{Event, History};
+use crate::host::{FakeHost, State};
+use crate::wait::until;
+
+impl FakeHost {
+    /// Switches a fault on.
+    pub fn fault(&self, fault: Fault, scope: FaultScope) {
+        self.keep_if_stale(&fault);
+        self.wire().faults.set(fault, None, scope);
+    }
+
+    /// Switches a fault on for one account: for requests with its DID, or for its events.
+    pub fn fault_for(&self, did: &str, fault: Fault, scope: FaultScope) {
+        self.keep_if_stale(&fault);
+        self.wire().faults.set(fault, Some(did), scope);
+    }
+
+    /// Switches a fault off, for all accounts.
+    pub fn clear(&self, fault: &Fault) {
+        self.wire().faults.clear(fault);
+    }
+
+    /// How often a fault fired.
+    pub fn fired(&self, fault: &Fault) -> usize {
+        self.wire().faults.fired(fault)
+    }
+
+    /// Waits until a fault has fired so often.
+    pub async fn wait_fired(&self, fault: &Fault, times: usize) {
+        self.wire().faults.wait_fired(fault, times).await;
+    }
+
+    /// How many requests for a method came, faulty answers included; `did.json` counts those for the did:web document.
+    pub fn requests(&self, method: &str) -> usize {
+        self.wire().requests(method)
+    }
+
+    /// Waits until so many requests for a method have come.
+    pub async fn wait_requests(&self, method: &str, times: usize) {
+        self.wire().wait_requests(method, times).await;
+    }
+
+    /// The number of WebSockets that are open now.
+    pub fn subscribers(&self) -> usize {
+        *self.subscriber_count().borrow()
+    }
+
+    /// Waits until exactly so many WebSockets are open.
+    pub async fn wait_for_subscribers(&self, count: usize) {
+        until(self.subscriber_count(), |now| *now == count, || format!("{count} subscribers")).await;
+    }
+
+    /// The seq of the last event, 0 if there was none.
+    pub fn latest_seq(&self) -> i64 {
+        self.lock().history.last_seq
+    }
+
+    /// Lets a listRepos page have at most so many rows, whatever is asked for.
+    pub fn set_page_limit(&self, rows: usize) {
+        self.lock().page_limit = Some(rows);
+    }
+
+    /// Forgets the events up to and including this seq: an earlier cursor gets #info OutdatedCursor.
+    pub fn forget_events(&self, up_to: i64) {
+        self.lock().history.forget(up_to);
+    }
+
+    /// Starts the numbering of events from 1 again and forgets all events, as a host restored from nothing does.
+    pub fn reset_sequence(&self) {
+        self.lock().history = History::default();
+        self.latest().send_replace(0);
+    }
+
+    /// Sends this frame as the next event, whatever it is.
+    pub fn send_frame(&self, frame: Vec<u8>) {
+        self.emit(&mut self.lock(), None, |_| frame);
+    }
+
+    /// Asks signpost, at this URL, to crawl the host, and gives its answer.
+    pub async fn request_crawl(&self, signpost_url: &str) -> std::io::Result<Answer> {
+        let url = format!("{}/xrpc/com.atproto.sync.requestCrawl", signpost_url.trim_end_matches('/'));
+        post_json(&url, &json!({ "hostname": self.name() })).await
+    }
+}
+
+impl FakeHost {
+    /// Numbers an event and puts it into the history.
+    pub(crate) fn emit(&self, state: &mut State, did: Option<&str>, frame: impl FnOnce(i64) -> Vec<u8>) {
+        let history = &mut state.history;
+        history.last_seq += 1;
+        if !self.fires(&Fault::DroppedEvent, did) {
+            let frame = frame(history.last_seq).into();
+            history.events.push_back(Event { seq: history.last_seq, did: did.map(str::to_owned), frame });
+        }
+        self.latest().send_replace(history.last_seq);
+    }
+
+    pub(crate) fn fires(&self, fault: &Fault, did: Option<&str>) -> bool {
+        self.wire().faults.fires(fault, did)
+    }
+
+    pub(crate) fn event_damage(&self, did: &str) -> Option<Damage> {
+        self.wire().faults.first(Some(did), |fault| match fault {
+            Fault::Event(damage) => Some(*damage),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn repo_damage(&self, did: &str) -> Option<Damage> {
+        self.wire().faults.first(Some(did), |fault| match fault {
+            Fault::Repo(damage) => Some(*damage),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn stale_repo(&self, did: &str) -> Option<Vec<u8>> {
+        self.fires(&Fault::StaleRepo, Some(did)).then(|| self.lock().stale.get(did).cloned()).flatten()
+    }
+
+    fn keep_if_stale(&self, fault: &Fault) {
+        if *fault == Fault::StaleRepo {
+            let accounts = self.lock().accounts.clone();
+            let car = |account: Arc<Account>| account.repo.parts().write(None, &account.key).1;
+            let cars = accounts.into_iter().map(|(did, account)| (did, car(account)));
+            let cars = cars.collect();
+            self.lock().stale = cars;
+        }
+    }
+}

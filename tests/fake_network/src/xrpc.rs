@@ -1,0 +1,191 @@
+//! The HTTP side of a host, answering as the reference PDS does.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, State, WebSocketUpgrade};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tower_http::compression::CompressionLayer;
+
+use crate::account::Account;
+use crate::fault::Fault;
+use crate::firehose::serve_subscriber;
+use crate::host::FakeHost;
+use crate::wire::intercept;
+
+const CHUNK: usize = 65_536;
+
+pub(crate) fn router(host: FakeHost) -> Router {
+    let wire = host.wire();
+    let compresses = host.compresses();
+    let routes = Router::new()
+        .route("/.well-known/did.json", get(did_json))
+        .route("/xrpc/com.atproto.server.describeServer", get(describe_server))
+        .route("/xrpc/com.atproto.sync.listRepos", get(list_repos))
+        .route("/xrpc/com.atproto.sync.getRepo", get(get_repo))
+        .route("/xrpc/com.atproto.sync.getRecord", get(get_record))
+        .route("/xrpc/com.atproto.sync.getRepoStatus", get(get_repo_status))
+        .route("/xrpc/com.atproto.sync.getLatestCommit", get(get_latest_commit))
+        .route("/xrpc/com.atproto.sync.subscribeRepos", get(subscribe_repos))
+        .fallback(async || XrpcError(StatusCode::NOT_FOUND, "NotFound", "there is nothing here".to_owned()))
+        .with_state(host);
+    let routes = if compresses { routes.layer(CompressionLayer::new()) } else { routes };
+    routes.layer(middleware::from_fn_with_state(wire, intercept))
+}
+
+type Answer = Result<Response, XrpcError>;
+
+/// An XRPC error: its HTTP status, name and message.
+struct XrpcError(StatusCode, &'static str, String);
+
+impl IntoResponse for XrpcError {
+    fn into_response(self) -> Response {
+        let XrpcError(status, name, message) = self;
+        (status, Json(json!({ "error": name, "message": message }))).into_response()
+    }
+}
+
+#[derive(Deserialize)]
+struct OfRepo {
+    did: String,
+    collection: Option<String>,
+    rkey: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct From {
+    cursor: Option<String>,
+}
+
+async fn did_json(State(host): State<FakeHost>) -> Response {
+    host.identity_answer(&host.web_did())
+}
+
+async fn describe_server(State(host): State<FakeHost>) -> Response {
+    Json(json!({
+        "did": host.web_did(),
+        "availableUserDomains": [".test"],
+        "inviteCodeRequired": false,
+        "links": {},
+        "contact": {},
+    }))
+    .into_response()
+}
+
+async fn list_repos(State(host): State<FakeHost>, Query(page): Query<Page>) -> Answer {
+    let limit = page.limit.unwrap_or(500);
+    if !(1..=1000).contains(&limit) {
+        return Err(invalid("limit must be between 1 and 1000"));
+    }
+    let asked = page.cursor.clone().unwrap_or_default();
+    let after = match asked.split_once("::") {
+        Some((ordinal, _)) => ordinal.parse().map_err(|_| invalid("Malformed cursor"))?,
+        None if asked.is_empty() => 0,
+        None => return Err(invalid("Malformed cursor")),
+    };
+    let (accounts, last) = host.page_of_accounts(after, limit);
+    let mut repos: Vec<Value> = accounts.iter().map(|account| account.listed()).collect();
+    let mut cursor = accounts.last().map(|account| format!("{}::{}", account.ordinal, account.did));
+    if host.fires(&Fault::NonsenseRow, None) {
+        repos.insert(0, json!({ "did": "nonsense", "head": 7, "active": "perhaps" }));
+    }
+    if host.fires(&Fault::RepeatingCursor, None) {
+        cursor = page.cursor.or(cursor);
+    }
+    if last && host.fires(&Fault::EmptyCursor, None) {
+        cursor = Some(String::new());
+    }
+    if last && host.fires(&Fault::NoCursor, None) {
+        cursor = None;
+    }
+    let mut body = json!({ "repos": repos });
+    if let Some(cursor) = cursor {
+        body["cursor"] = Value::String(cursor);
+    }
+    Ok(Json(body).into_response())
+}
+
+async fn get_repo(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
+    let account = readable(&host, &of.did)?;
+    if let Some(stale) = host.stale_repo(&of.did) {
+        return Ok(car(stale));
+    }
+    let damage = host.repo_damage(&of.did);
+    let bytes = tokio::task::spawn_blocking(move || account.repo.parts().write(damage, &account.key).1);
+    Ok(car(bytes.await.expect("writing a CAR does not panic")))
+}
+
+async fn get_record(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
+    let account = readable(&host, &of.did)?;
+    let (Some(collection), Some(rkey)) = (of.collection, of.rkey) else {
+        return Err(invalid("collection and rkey are required"));
+    };
+    let parts = account.repo.record_parts(&format!("{collection}/{rkey}"));
+    Ok(car(parts.write(None, &account.key).1))
+}
+
+async fn get_repo_status(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
+    let account = known(&host, &of.did)?;
+    let body = match account.status.name() {
+        None => json!({ "did": account.did, "active": true, "rev": account.rev }),
+        Some(status) => json!({ "did": account.did, "active": false, "status": status }),
+    };
+    Ok(Json(body).into_response())
+}
+
+async fn get_latest_commit(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
+    let account = readable(&host, &of.did)?;
+    let cid = account.repo.head().block().cid.to_string();
+    Ok(Json(json!({ "cid": cid, "rev": account.rev })).into_response())
+}
+
+async fn subscribe_repos(State(host): State<FakeHost>, Query(from): Query<From>, upgrade: WebSocketUpgrade) -> Answer {
+    let cursor = match from.cursor.as_deref() {
+        None | Some("") => None,
+        Some(cursor) => Some(cursor.parse().map_err(|_| invalid("cursor must be an integer"))?),
+    };
+    Ok(upgrade.on_upgrade(move |socket| serve_subscriber(socket, host, cursor)))
+}
+
+fn known(host: &FakeHost, did: &str) -> Result<Arc<Account>, XrpcError> {
+    host.account(did).ok_or_else(|| refused("RepoNotFound", format!("Could not find repo for DID: {did}")))
+}
+
+fn readable(host: &FakeHost, did: &str) -> Result<Arc<Account>, XrpcError> {
+    let account = known(host, did)?;
+    match account.status.error() {
+        None => Ok(account),
+        Some(name) => Err(refused(name, format!("Repo is not available: {did}"))),
+    }
+}
+
+fn car(bytes: Vec<u8>) -> Response {
+    let mut left = Bytes::from(bytes);
+    let chunks = std::iter::from_fn(move || {
+        (!left.is_empty()).then(|| Ok::<_, std::io::Error>(left.split_to(CHUNK.min(left.len()))))
+    });
+    let content_type = [(header::CONTENT_TYPE, "application/vnd.ipld.car")];
+    (content_type, Body::from_stream(stream::iter(chunks))).into_response()
+}
+
+fn refused(name: &'static str, message: String) -> XrpcError {
+    XrpcError(StatusCode::BAD_REQUEST, name, message)
+}
+
+fn invalid(message: &str) -> XrpcError {
+    refused("InvalidRequest", message.to_owned())
+}
