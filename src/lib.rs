@@ -60,5 +60,7 @@
 //! - **held event**: a live event of a repo that has a job; it waits on disk and is applied after it.
 //! - **claim**: a job taken from the queue, for as long as its lease; also a host naming an account that lives elsewhere.
 
+pub mod host;
+pub mod identity;
 pub mod repo;
 pub mod syntax;

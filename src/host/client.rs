@@ -1,0 +1,224 @@
+//! The HTTP side: one guarded request at a time, its limits, and what its failure means.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Response, StatusCode};
+use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use super::body::{self, Deadline};
+use super::budget::{Budget, Budgets};
+use super::guard::{self, Guard};
+use super::{HostError, Limits, Outbound, tls};
+use crate::syntax::{Host, HostPolicy, printable};
+
+/// How long a connection without a request is kept.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+
+/// Speaks to hosts; shared by all who do.
+pub struct Client {
+    pub(super) policy: HostPolicy,
+    pub(super) user_agent: String,
+    pub(super) limits: Limits,
+    pub(super) guard: Guard,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) large_repos: Arc<Semaphore>,
+    budgets: Budgets,
+    guarded: reqwest::Client,
+    unguarded: reqwest::Client,
+}
+
+/// An answer with status 200, and what must be held while it is read.
+pub(super) struct Answer {
+    pub response: Response,
+    pub deadline: Deadline,
+    pub _slot: OwnedSemaphorePermit,
+}
+
+impl Client {
+    /// A client; fails when the User-Agent cannot stand in a header.
+    pub fn new(outbound: Outbound) -> Result<Client, reqwest::Error> {
+        Client::with_roots(outbound, tls::roots())
+    }
+
+    pub(super) fn with_roots(outbound: Outbound, roots: RootCertStore) -> Result<Client, reqwest::Error> {
+        let Outbound { policy, user_agent, limits } = outbound;
+        let tls = tls::client_config(roots);
+        let guard = Guard::new(policy, limits.connect_timeout);
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.as_ref().clone())
+                .user_agent(&user_agent)
+                .redirect(Policy::none())
+                .referer(false)
+                // A proxy would resolve names for us, beyond the guard's sight.
+                .no_proxy()
+                .http1_only()
+                .connect_timeout(limits.connect_timeout)
+                .pool_idle_timeout(POOL_IDLE)
+                .pool_max_idle_per_host(2)
+        };
+        Ok(Client {
+            guarded: builder().dns_resolver(guard.clone()).build()?,
+            unguarded: builder().build()?,
+            policy,
+            budgets: Budgets::new(limits.longest_wait),
+            large_repos: Arc::new(Semaphore::new(1)),
+            user_agent,
+            limits,
+            guard,
+            tls,
+        })
+    }
+
+    /// Which hosts the client speaks to.
+    pub fn policy(&self) -> HostPolicy {
+        self.policy
+    }
+
+    /// Gets a JSON document from a host by its path, under the guard.
+    pub async fn get_json<T: DeserializeOwned>(&self, host: &Host, path: &str) -> Result<T, HostError> {
+        let url = self.url(host, path)?;
+        self.json(self.get(host, url, self.limits.json_timeout).await?, self.limits.json_bytes).await
+    }
+
+    /// Gets a JSON document from a server that the operator chose, wherever it is: the guard is not asked.
+    pub async fn get_json_unguarded<T: DeserializeOwned>(&self, url: Url) -> Result<T, HostError> {
+        let budget = self.budgets.of(&url.origin().ascii_serialization(), self.limits.directory_in_flight);
+        let answer = self.send(&self.unguarded, &budget, url, self.limits.json_timeout).await?;
+        self.json(answer, self.limits.json_bytes).await
+    }
+
+    /// Calls an XRPC query for its JSON.
+    pub(super) async fn query<T: DeserializeOwned>(
+        &self,
+        host: &Host,
+        method: &str,
+        parameters: &[(&str, &str)],
+        limit_bytes: usize,
+    ) -> Result<T, HostError> {
+        let answer = self.get(host, self.xrpc(host, method, parameters)?, self.limits.json_timeout).await?;
+        self.json(answer, limit_bytes).await
+    }
+
+    /// The URL of an XRPC query.
+    pub(super) fn xrpc(&self, host: &Host, method: &str, parameters: &[(&str, &str)]) -> Result<Url, HostError> {
+        let mut url = self.url(host, &format!("/xrpc/{method}"))?;
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        Ok(url)
+    }
+
+    /// Sends a guarded GET, and reads everything but a 200 as the error that it is.
+    pub(super) async fn get(&self, host: &Host, url: Url, timeout: Duration) -> Result<Answer, HostError> {
+        self.permit(host)?;
+        self.send(&self.guarded, &self.budget(host), url, timeout).await
+    }
+
+    /// Whether the host may be spoken to under our policy, whatever policy it was first read under.
+    pub(super) fn permit(&self, host: &Host) -> Result<(), HostError> {
+        host.check(self.policy)?;
+        match host.ip() {
+            // An HTTP client resolves nothing here, so that the guard in it is not asked.
+            Some(ip) if !guard::may_dial(ip, self.policy) => {
+                Err(HostError::Forbidden(format!("{ip} may not be dialled")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The host's budget.
+    pub(super) fn budget(&self, host: &Host) -> Arc<Budget> {
+        self.budgets.of(host.as_str(), self.limits.requests_in_flight)
+    }
+
+    fn url(&self, host: &Host, path: &str) -> Result<Url, HostError> {
+        let url = Url::parse(&format!("{}{path}", host.origin()));
+        url.map_err(|error| HostError::Forbidden(format!("{host} cannot stand in a URL: {error}")))
+    }
+
+    async fn send(
+        &self,
+        client: &reqwest::Client,
+        budget: &Budget,
+        url: Url,
+        timeout: Duration,
+    ) -> Result<Answer, HostError> {
+        let slot = budget.slot().await?;
+        let deadline = Deadline::new(self.limits.idle_timeout, timeout);
+        let sent = deadline.step(client.get(url).send()).await?;
+        let response = sent.map_err(|error| self.unsent(&error))?;
+        let pause = budget.note(response.status().as_u16(), response.headers());
+        match response.status() {
+            StatusCode::OK => Ok(Answer { response, deadline, _slot: slot }),
+            status if status.is_redirection() => Err(HostError::Redirect(status.as_u16())),
+            StatusCode::TOO_MANY_REQUESTS => Err(HostError::RateLimited { retry_after: pause }),
+            StatusCode::SERVICE_UNAVAILABLE if pause.is_some() => Err(HostError::RateLimited { retry_after: pause }),
+            status => {
+                let body = body::read(response, self.limits.error_bytes, &deadline).await;
+                Err(error_answer(status.as_u16(), &body.unwrap_or_default()))
+            }
+        }
+    }
+
+    async fn json<T: DeserializeOwned>(&self, answer: Answer, limit_bytes: usize) -> Result<T, HostError> {
+        let body = body::read(answer.response, limit_bytes, &answer.deadline).await?;
+        serde_json::from_slice(&body).map_err(|error| HostError::Malformed(printable(&error.to_string(), 200)))
+    }
+
+    /// What kept a request from being answered at all.
+    pub(super) fn unsent(&self, error: &reqwest::Error) -> HostError {
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(ours) = cause.downcast_ref::<HostError>() {
+                return ours.clone();
+            }
+            source = cause.source();
+        }
+        match error {
+            _ if error.is_timeout() => {
+                HostError::Timeout { missed: "no connection", after: self.limits.connect_timeout }
+            }
+            _ if error.is_connect() => HostError::Connect(root_cause(error)),
+            _ => broken(error),
+        }
+    }
+}
+
+/// Reads `{error, message}` of an XRPC error; anything else is told by its status alone.
+pub(super) fn error_answer(status: u16, body: &[u8]) -> HostError {
+    #[derive(Deserialize)]
+    struct XrpcError {
+        error: String,
+        message: Option<String>,
+    }
+    match serde_json::from_slice::<XrpcError>(body) {
+        Ok(XrpcError { error, message }) if !error.is_empty() => HostError::Xrpc {
+            status,
+            error: printable(&error, 64),
+            message: printable(&message.unwrap_or_default(), 200),
+        },
+        _ => HostError::Status(status),
+    }
+}
+
+/// An answer that did not come to its end.
+pub(super) fn broken(error: &reqwest::Error) -> HostError {
+    HostError::Broken(root_cause(error))
+}
+
+/// The innermost cause: the outer ones repeat the URL and say "error sending request".
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    printable(&cause.to_string(), 200)
+}

@@ -1,0 +1,7 @@
+//! The client against small hosts that behave, and that do not.
+
+mod calls;
+mod dialling;
+mod encryption;
+mod repos;
+mod restraint;
