@@ -60,7 +60,18 @@
 //! - **held event**: a live event of a repo that has a job; it waits on disk and is applied after it.
 //! - **claim**: a job taken from the queue, for as long as its lease; also a host naming an account that lives elsewhere.
 
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod crawl;
 pub mod host;
 pub mod identity;
+pub mod index;
+#[cfg(test)]
+mod layers;
+pub mod metrics;
 pub mod repo;
+pub mod service;
+pub mod store;
+pub mod subscribe;
 pub mod syntax;

@@ -1,0 +1,129 @@
+//! The internal listener: what an operator and a supervisor want to know, and nobody else.
+//!
+//! `/metrics`, `/hosts` and `/ready`. No CORS: a web page in the operator's browser must not read them.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::error::ApiError;
+use crate::metrics::{self, Metrics, Sizes};
+use crate::store::{HostReport, Stats, Store};
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The database may be open, the workers do not run yet.
+    Starting,
+    /// Everything runs.
+    Running,
+    /// A signal or a fault: what is under way is being finished.
+    Stopping,
+}
+
+/// The phase, set by the service and read by `/ready`; a clone is the same one.
+#[derive(Debug, Clone)]
+pub struct Readiness(Arc<watch::Sender<Phase>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Readiness::new()
+    }
+}
+
+impl Readiness {
+    /// A process that is starting.
+    pub fn new() -> Readiness {
+        Readiness(Arc::new(watch::Sender::new(Phase::Starting)))
+    }
+
+    /// Enters a phase.
+    pub fn set(&self, phase: Phase) {
+        self.0.send_replace(phase);
+    }
+
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+}
+
+#[derive(Clone)]
+struct Internal {
+    store: Store,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+/// Everything that the internal listener answers.
+pub fn internal_router(store: Store, metrics: Metrics, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/hosts", get(hosts))
+        .route("/ready", get(ready))
+        .with_state(Internal { store, metrics, readiness })
+}
+
+async fn metrics_text(State(internal): State<Internal>) -> Result<Response, ApiError> {
+    let text = internal.metrics.render(&sizes(internal.store.stats().await?));
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+fn sizes(stats: Stats) -> Sizes {
+    Sizes {
+        queue: stats.queue,
+        hosts: stats.hosts,
+        repos: stats.repos,
+        records: stats.records,
+        desynchronized_repos: stats.desynchronized_repos,
+        repos_to_reindex: stats.repos_to_reindex,
+        held_events: stats.held_events,
+        connected_firehoses: stats.connected_firehoses,
+        database_bytes: stats.database_size_bytes,
+    }
+}
+
+#[derive(Serialize)]
+struct Hosts {
+    hosts: Vec<HostReport>,
+}
+
+async fn hosts(State(internal): State<Internal>) -> Result<Json<Hosts>, ApiError> {
+    Ok(Json(Hosts { hosts: internal.store.host_report().await? }))
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    /// Why not.
+    reasons: Vec<&'static str>,
+    /// Whether every list that the filter covers is whole.
+    index_complete: bool,
+    /// Repos that wait to be fetched again since the filter was widened.
+    repos_to_reindex: i64,
+}
+
+async fn ready(State(internal): State<Internal>) -> (StatusCode, Json<Ready>) {
+    let mut reasons = Vec::new();
+    match internal.readiness.phase() {
+        Phase::Starting => reasons.push("starting"),
+        Phase::Running => {}
+        Phase::Stopping => reasons.push("stopping"),
+    }
+    let repos_to_reindex = internal.store.read(|tx| tx.repos_to_reindex()).await.unwrap_or_else(|error| {
+        tracing::error!("not ready: {error}");
+        reasons.push("the database does not answer");
+        0
+    });
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let index_complete = internal.store.is_complete();
+    (status, Json(Ready { ready, reasons, index_complete, repos_to_reindex }))
+}

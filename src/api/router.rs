@@ -1,0 +1,107 @@
+//! The public listener's routes, and what every answer has in common: CORS, a time limit, a count.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::error::ApiError;
+use super::{
+    Api, get_host_status, get_latest_commit, get_repo_status, home, list_hosts, list_repos, list_repos_by_collection,
+    request_crawl,
+};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const HEALTH: &str = "_health";
+const METHODS: [&str; 8] = [
+    list_repos_by_collection::NSID,
+    list_repos::NSID,
+    get_repo_status::NSID,
+    get_latest_commit::NSID,
+    list_hosts::NSID,
+    get_host_status::NSID,
+    request_crawl::NSID,
+    HEALTH,
+];
+
+/// Everything that the public listener answers.
+pub fn public_router(api: Api) -> Router {
+    let api = Arc::new(api);
+    let home = Arc::<str>::from(home::text(&api));
+    Router::new()
+        .route("/", get(async move || home.to_string()))
+        .route(&path(list_repos_by_collection::NSID), get(list_repos_by_collection::handle))
+        .route(&path(list_repos::NSID), get(list_repos::handle))
+        .route(&path(get_repo_status::NSID), get(get_repo_status::handle))
+        .route(&path(get_latest_commit::NSID), get(get_latest_commit::handle))
+        .route(&path(list_hosts::NSID), get(list_hosts::handle))
+        .route(&path(get_host_status::NSID), get(get_host_status::handle))
+        .route(&path(request_crawl::NSID), post(request_crawl::handle))
+        .route(&path(HEALTH), get(home::health))
+        .method_not_allowed_fallback(wrong_verb)
+        .fallback(unknown_path)
+        .layer(middleware::from_fn_with_state(api.clone(), around))
+        .with_state(api)
+}
+
+fn path(method: &str) -> String {
+    format!("/xrpc/{method}")
+}
+
+/// Axum adds the `Allow` header.
+async fn wrong_verb(method: Method) -> ApiError {
+    let message = format!("this method is not called by {method}");
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+}
+
+async fn unknown_path(uri: Uri) -> ApiError {
+    if uri.path().starts_with("/xrpc/") {
+        let message = "this service does not have that method";
+        return ApiError::new(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", message);
+    }
+    ApiError::new(StatusCode::NOT_FOUND, "NotFound", "nothing is here: GET / says what this service answers")
+}
+
+/// Surrounds every request, also those that no route takes.
+async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = label(request.uri().path());
+    let mut response = if request.method() == Method::OPTIONS {
+        preflight()
+    } else {
+        match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => ApiError::unavailable("RequestTimeout", "the answer took too long", 10).into_response(),
+        }
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    api.metrics.request(method, response.status().as_u16(), started.elapsed());
+    response
+}
+
+/// What a browser asks before it lets a page call us: everything is public, so everybody may.
+fn preflight() -> Response {
+    let allow = [
+        (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, OPTIONS")),
+        // The wildcard does not include Authorization, which some clients always send.
+        (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, Authorization")),
+        (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
+    ];
+    (StatusCode::NO_CONTENT, allow).into_response()
+}
+
+/// A bounded label, whatever the path.
+fn label(path: &str) -> &'static str {
+    let Some(name) = path.strip_prefix("/xrpc/") else {
+        return if path == "/" { "home" } else { "other" };
+    };
+    METHODS.into_iter().find(|method| *method == name).unwrap_or("other")
+}

@@ -1,0 +1,187 @@
+//! The public and the internal listener over a real database, from the request to the bytes of the answer.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::*;
+use crate::config::StoreConfig;
+use crate::repo::DagCid;
+use crate::store::{Durability, HostId, Status, Tx};
+use crate::syntax::{CollectionFilter, Did, Rev};
+
+mod lists;
+mod repos_and_hosts;
+mod request_crawl;
+mod routes;
+mod server;
+
+const CAPTAIN: &str = "io.atcr.hold.captain";
+const CREW: &str = "io.atcr.hold.crew";
+
+/// A database of its own, and the two routers over it.
+struct World {
+    store: Store,
+    public: Router,
+    internal: Router,
+    readiness: Readiness,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new(filter: &str) -> World {
+        World::with(filter, HostPolicy::PublicOnly)
+    }
+
+    fn with(filter: &str, policy: HostPolicy) -> World {
+        World::open(filter, policy, tempfile::tempdir().unwrap())
+    }
+
+    fn open(filter: &str, policy: HostPolicy, directory: tempfile::TempDir) -> World {
+        let config = StoreConfig {
+            path: directory.path().join("signpost.db"),
+            filter: CollectionFilter::parse(filter).unwrap(),
+        };
+        let store = Store::open(&config, CancellationToken::new()).unwrap();
+        let metrics = Metrics::new();
+        let readiness = Readiness::new();
+        let own_name = Host::parse("relay.example.com", HostPolicy::PublicOnly).unwrap();
+        World {
+            public: public_router(Api {
+                store: store.clone(),
+                metrics: metrics.clone(),
+                policy,
+                public_hostname: Some(own_name),
+            }),
+            internal: internal_router(store.clone(), metrics, readiness.clone()),
+            readiness,
+            store,
+            directory,
+        }
+    }
+
+    /// A GET of an XRPC method, with its query.
+    async fn query(&self, call: &str) -> Answer {
+        self.get(&format!("/xrpc/com.atproto.sync.{call}")).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let answer = Answer::of(self.public.clone().oneshot(request).await.unwrap()).await;
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer:?}");
+        answer
+    }
+
+    async fn internal(&self, path: &str) -> Answer {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        Answer::of(self.internal.clone().oneshot(request).await.unwrap()).await
+    }
+
+    async fn fill(&self, work: impl FnOnce(&Tx) + Send + 'static) {
+        self.store
+            .write(Durability::Replayable, move |tx| {
+                work(tx);
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Hosts that answered, in a database without others: the n-th has the id n.
+    async fn reached_hosts(&self, names: &[&str]) {
+        for (name, id) in names.iter().zip(1..) {
+            let host = Host::parse(name, HostPolicy::AllowPrivate).unwrap();
+            self.store.request_crawl(&host).await.unwrap();
+            self.fill(move |tx| tx.host_reached(HostId(id)).unwrap()).await;
+        }
+    }
+
+    /// Repos did:web:repo1.example.com and so on, of the first host, each with a record in each of the
+    /// collections.
+    async fn repos(&self, count: usize, collections: &'static [&'static str]) {
+        self.reached_hosts(&["hold01.example.com"]).await;
+        self.fill(move |tx| {
+            for number in 1..=count {
+                add_repo(tx, &did(number), true, None, collections);
+            }
+        })
+        .await;
+    }
+}
+
+fn did(number: usize) -> String {
+    format!("did:web:repo{number}.example.com")
+}
+
+fn commit() -> (Rev, DagCid) {
+    (Rev::parse("3jzfcijpj2z2a").unwrap(), DagCid::for_block(b"a commit"))
+}
+
+fn add_repo(tx: &Tx, did: &str, active: bool, status: Option<Status>, collections: &[&str]) {
+    let repo = tx.insert_repo(&Did::parse(did).unwrap(), HostId(1), active, status).unwrap();
+    let (rev, cid) = commit();
+    tx.set_repo_commit(repo, &rev, cid, cid).unwrap();
+    for nsid in collections {
+        let collection = tx.collection_id(nsid).unwrap();
+        tx.insert_record(collection, repo, "self", cid, "{}").unwrap();
+        tx.adjust_count(collection, repo, 1).unwrap();
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    async fn of(response: Response<Body>) -> Answer {
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The JSON of a 200.
+    fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text());
+        self.json()
+    }
+
+    /// The message of an error of this status and name.
+    fn error(&self, status: u16, name: &str) -> String {
+        let body = self.json();
+        assert_eq!((self.status.as_u16(), body["error"].as_str()), (status, Some(name)), "{body}");
+        assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
+        body["message"].as_str().unwrap().to_owned()
+    }
+
+    fn dids(&self) -> Vec<String> {
+        let repos = self.ok()["repos"].clone();
+        repos.as_array().unwrap().iter().map(|repo| repo["did"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn cursor(&self) -> Option<String> {
+        self.ok().get("cursor").map(|cursor| cursor.as_str().unwrap().to_owned())
+    }
+}

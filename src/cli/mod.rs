@@ -1,0 +1,169 @@
+//! The command line: one file for each subcommand, and how a command line that makes no sense is answered.
+//!
+//! Owns the manual (`--help`), the log set-up and the exit codes. What a setting means is in `config`.
+
+pub mod health;
+mod logging;
+pub mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigError, Flags, InternalAddrFlag};
+
+/// A whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "signpost",
+    version,
+    about = "A collection-filtered discovery relay for AT Protocol",
+    long_about = include_str!("about.txt"),
+    after_long_help = include_str!("after_help.txt")
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What signpost can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service
+    #[command(long_about = include_str!("serve_about.txt"), after_long_help = include_str!("serve_after_help.txt"))]
+    Serve(Flags),
+    /// Ask a running signpost on this machine whether it is ready
+    #[command(long_about = include_str!("health_about.txt"))]
+    Health(InternalAddrFlag),
+}
+
+/// Why the process ends without having done what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Nothing failed: help or the version was asked for, and has been printed.
+    #[error("help was shown")]
+    Shown,
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A setting has a value that is not accepted.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The command was understood, and failed.
+    #[error("{0:#}")]
+    Run(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// 2 for what the operator has to write differently, 1 for what went wrong afterwards.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Shown => ExitCode::SUCCESS,
+            Failure::Usage(_) | Failure::Config(_) => ExitCode::from(2),
+            Failure::Run(_) => ExitCode::from(1),
+        }
+    }
+}
+
+/// Reads a command line, the program's name first; prints the help or the version if that is what it asks
+/// for.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Failure> {
+    Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Ok(()) => Failure::Shown,
+            Err(error) => Failure::Run(error.into()),
+        },
+        _ => Failure::Usage(one_line(&error)),
+    })
+}
+
+/// Clap's first line, and what it suggests, without the usage text around them.
+fn one_line(error: &clap::Error) -> String {
+    if matches!(error.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        return "no command: give serve or health (see signpost --help)".to_owned();
+    }
+    let text = error.to_string();
+    let problem = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let suggestion = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
+        .into_iter()
+        .find_map(|kind| error.get(kind))
+        .and_then(|suggestion| match suggestion {
+            ContextValue::String(name) => Some(name.as_str()),
+            ContextValue::Strings(names) => names.first().map(String::as_str),
+            _ => None,
+        });
+    match suggestion {
+        Some(name) => format!("{problem}: did you mean {name}? (see signpost --help)"),
+        None => format!("{problem} (see signpost --help)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage_error(line: &str) -> String {
+        match parse(line.split(' ').map(OsString::from)) {
+            Err(Failure::Usage(text)) => text,
+            other => panic!("{line:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_accepts_the_declarations() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_answered_in_one_line() {
+        let cases = [
+            ("signpost", "no command: give serve or health (see signpost --help)"),
+            ("signpost dance", "unrecognized subcommand 'dance' (see signpost --help)"),
+            ("signpost srve", "unrecognized subcommand 'srve': did you mean serve? (see signpost --help)"),
+            (
+                "signpost serve --http-adr :80",
+                "unexpected argument '--http-adr' found: did you mean --http-addr? (see signpost --help)",
+            ),
+            ("signpost serve --bogus", "unexpected argument '--bogus' found (see signpost --help)"),
+            ("signpost serve extra", "unexpected argument 'extra' found (see signpost --help)"),
+            (
+                "signpost serve --http-addr",
+                "a value is required for '--http-addr <ADDR>' but none was supplied (see signpost --help)",
+            ),
+            (
+                "signpost serve --plc-url a --plc-url b",
+                "the argument '--plc-url <URL>' cannot be used multiple times (see signpost --help)",
+            ),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(usage_error(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_break_in_an_argument_stays_one_line() {
+        let arguments = ["signpost", "serve", "--a\nb"].map(OsString::from);
+        let Err(Failure::Usage(text)) = parse(arguments) else { panic!("accepted") };
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+    }
+
+    #[test]
+    fn allow_private_hosts_is_a_bare_flag_or_takes_a_value() {
+        for (line, expected) in [
+            ("signpost serve", None),
+            ("signpost serve --allow-private-hosts", Some("true")),
+            ("signpost serve --allow-private-hosts=false", Some("false")),
+            ("signpost serve --allow-private-hosts maybe", Some("maybe")),
+            ("signpost serve --allow-private-hosts --http-addr :1", Some("true")),
+        ] {
+            let Ok(Cli { command: Command::Serve(flags) }) = parse(line.split(' ').map(OsString::from)) else {
+                panic!("{line} is refused")
+            };
+            assert_eq!(flags.allow_private_hosts.as_deref(), expected, "{line}");
+        }
+    }
+}

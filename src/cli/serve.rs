@@ -1,0 +1,47 @@
+//! `signpost serve`: resolves the configuration, starts the log and runs the service until a signal stops it.
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, logging};
+use crate::config::{Config, Flags};
+use crate::service;
+
+/// Runs the service; returns when it has drained after SIGTERM or SIGINT, or with what stopped it.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let config = Config::resolve(flags, |name| std::env::var_os(name))?;
+    logging::start(config.log_format)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the async runtime does not start")?;
+    let outcome = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        stop_on_signals(shutdown.clone())?;
+        service::run(config, shutdown).await
+    });
+    // A look-up that the system still blocks on must not hold up the exit: the service has drained by now.
+    runtime.shutdown_background();
+    Ok(outcome?)
+}
+
+/// The first signal asks the service to drain; the second ends the process.
+fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    tokio::spawn(async move {
+        let name = next(&mut terminate, &mut interrupt).await;
+        tracing::info!("{name}: stopping");
+        shutdown.cancel();
+        let name = next(&mut terminate, &mut interrupt).await;
+        tracing::warn!("{name} again: exiting at once");
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}

@@ -1,0 +1,134 @@
+//! The configuration: flags and environment in, validated and typed sections out.
+//!
+//! Every setting goes through one road: the flag, else the `SIGNPOST_` variable, else the unprefixed variable
+//! of ATCR's deployment notes, else the default. An empty variable counts as unset. Nothing here touches the
+//! network or the disk. Invariant: a `Config` that exists is valid, and an error is one line that names the
+//! setting, its value and what is accepted.
+
+mod flags;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use flags::{Flags, InternalAddrFlag};
+pub use setting::{ConfigError, Source};
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::syntax::{CollectionFilter, Host, HostPolicy};
+use setting::Resolver;
+
+/// Everything that an operator can set, one section for each part of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The database file and what is kept in it.
+    pub store: StoreConfig,
+    /// The two listeners.
+    pub http: HttpConfig,
+    /// How signpost meets other hosts.
+    pub outbound: OutboundConfig,
+    /// When hosts are looked at again.
+    pub crawl: CrawlConfig,
+    /// The form of the log lines on stderr.
+    pub log_format: LogFormat,
+}
+
+/// The database file and what is kept in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The SQLite file, made at the first start.
+    pub path: PathBuf,
+    /// The collections whose records are indexed.
+    pub filter: CollectionFilter,
+}
+
+/// The two listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The public listener: XRPC and nothing that an operator would hide.
+    pub addr: SocketAddr,
+    /// The internal listener (metrics, readiness, hosts), or `None` when it is off.
+    pub internal: Option<SocketAddr>,
+}
+
+/// How signpost meets other hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundConfig {
+    /// Which hosts may be crawled.
+    pub policy: HostPolicy,
+    /// The `User-Agent` of every request that signpost makes.
+    pub user_agent: String,
+    /// The origin (and path) of the PLC directory, without a trailing slash.
+    pub plc_url: String,
+    /// Signpost's own public name, which is never crawled.
+    pub public_hostname: Option<Host>,
+}
+
+/// When hosts are looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrawlConfig {
+    /// How often a known host's list of repos is compared with the index.
+    pub interval: Duration,
+}
+
+/// The form of the log lines on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line for each event.
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+impl Config {
+    /// Resolves every setting; `variable` looks up one environment variable (`std::env::var_os` outside
+    /// tests).
+    pub fn resolve(flags: Flags, variable: impl Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
+        let resolver = Resolver::new(&variable);
+        // First, because it decides which public hostnames are acceptable.
+        let policy = resolver.require(&setting::ALLOW_PRIVATE_HOSTS, flags.allow_private_hosts, values::host_policy)?;
+        let public_hostname = resolver
+            .optional(&setting::PUBLIC_HOSTNAME, flags.public_hostname, |value| values::hostname(value, policy))?;
+        Ok(Config {
+            store: StoreConfig {
+                path: resolver.require(&setting::DATABASE_PATH, flags.database_path, values::path)?,
+                filter: resolver.require(&setting::COLLECTIONS, flags.collections, values::filter)?,
+            },
+            http: HttpConfig {
+                addr: resolver.require(&setting::HTTP_ADDR, flags.http_addr, values::address)?,
+                internal: internal_addr(flags.internal_addr, &variable)?,
+            },
+            crawl: CrawlConfig {
+                interval: resolver.require(&setting::CRAWL_INTERVAL, flags.crawl_interval, values::interval)?,
+            },
+            log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
+            outbound: OutboundConfig {
+                policy,
+                user_agent: user_agent(public_hostname.as_ref()),
+                plc_url: resolver.require(&setting::PLC_URL, flags.plc_url, values::plc_url)?,
+                public_hostname,
+            },
+        })
+    }
+}
+
+/// Resolves only the internal listener's address, which is all that `signpost health` needs; `None` when it
+/// is off.
+pub fn internal_addr(
+    flag: InternalAddrFlag,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    Resolver::new(&variable).require(&setting::INTERNAL_ADDR, flag.internal_addr, values::address_or_off)
+}
+
+fn user_agent(public_hostname: Option<&Host>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match public_hostname {
+        Some(host) => format!("signpost/{version} (+https://{})", host.as_str()),
+        None => format!("signpost/{version}"),
+    }
+}

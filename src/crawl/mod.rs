@@ -1,0 +1,159 @@
+//! Backfill and resync, driven by `crawl_queue`: one path for both. This part does all the fetching: hosts are probed and listed,
+//! repos and identities are fetched, verified and handed to `index`. It owns no state that a restart would miss.
+//! Fair between hosts: each gets its share of the workers in turn, however many jobs it has.
+
+mod gate;
+mod get_repo;
+mod list_repos;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::host::Client;
+use crate::identity::Resolver;
+use crate::metrics::Metrics;
+use crate::store::{Durability, HostId, JobId, Store, StoreError, unix_millis};
+use gate::Gate;
+
+/// Hosts probed and listed at once; one that waits for its firehose holds its place for up to 30 s.
+const HOST_JOBS: usize = 32;
+/// Repos fetched at once.
+const REPO_JOBS: usize = 16;
+/// Repos fetched at once from one host.
+const REPO_JOBS_PER_HOST: usize = 4;
+const RENEW_LEASES: Duration = Duration::from_secs(30);
+/// How long to sleep when nothing is known to become due; the bell rings earlier.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What the workers need.
+#[derive(Clone)]
+pub struct Crawler {
+    /// Queue and index.
+    pub store: Store,
+    /// For hosts.
+    pub client: Arc<Client>,
+    /// For DID documents.
+    pub resolver: Arc<Resolver>,
+    /// For counting.
+    pub metrics: Metrics,
+    /// Times, for tests to shorten.
+    pub timing: Timing,
+}
+
+/// How patient the workers are.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long a host's repos are not listed because its firehose does not connect.
+    pub firehose_wait: Duration,
+    /// The first wait before trying again (full jitter).
+    pub retry_base: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing { firehose_wait: Duration::from_secs(30), retry_base: Duration::from_secs(1) }
+    }
+}
+
+/// How a job ended, as far as the host's other jobs are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The host answered, whatever it said.
+    Answered,
+    /// The host could not be reached, or is in trouble.
+    Unreachable,
+    /// The host asked to wait this long.
+    Wait(Duration),
+}
+
+enum Running {
+    Host(JobId),
+    Repo(JobId, HostId),
+}
+
+/// Works on the queue until `shutdown`. What is in progress then is dropped: its claim comes back at the next start.
+pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), StoreError> {
+    let mut tasks: JoinSet<Result<Ended, StoreError>> = JoinSet::new();
+    let mut running: HashMap<Id, Running> = HashMap::new();
+    let mut gate = Gate::new(REPO_JOBS, REPO_JOBS_PER_HOST, crawler.timing.retry_base);
+    let mut leases = tokio::time::interval(RENEW_LEASES);
+    leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let next_at = fill(&crawler, &mut gate, &mut tasks, &mut running).await?;
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = crawler.store.signals().crawl.notified() => {}
+            () = tokio::time::sleep_until(next_at) => {}
+            _ = leases.tick() => renew(&crawler, &running).await?,
+            Some(ended) = tasks.join_next_with_id() => match ended {
+                Ok((task, ended)) => {
+                    if let Some(Running::Repo(_, host)) = running.remove(&task) {
+                        gate.ended(host, ended?, unix_millis());
+                    } else {
+                        ended?;
+                    }
+                }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            },
+        }
+    }
+    tasks.shutdown().await;
+    Ok(())
+}
+
+/// Claims what is due and free to be worked on; answers when there may be more.
+async fn fill(
+    crawler: &Crawler,
+    gate: &mut Gate,
+    tasks: &mut JoinSet<Result<Ended, StoreError>>,
+    running: &mut HashMap<Id, Running>,
+) -> Result<Instant, StoreError> {
+    let (due, next_host_at) = crawler.store.read(|tx| Ok((tx.due_repo_jobs()?, tx.next_host_job_at()?))).await?;
+    let now = unix_millis();
+    let listing = running.values().filter(|job| matches!(job, Running::Host(_))).count();
+    let host_slots = if next_host_at.is_some_and(|at| at <= now) { HOST_JOBS.saturating_sub(listing) } else { 0 };
+    let shares = gate.share(&due.hosts, now);
+    if host_slots > 0 || !shares.is_empty() {
+        let (hosts, repos) = crawler
+            .store
+            .write(Durability::Replayable, move |tx| {
+                let hosts = if host_slots > 0 { tx.claim_host_jobs(host_slots)? } else { Vec::new() };
+                let mut repos = Vec::new();
+                for (host, jobs) in shares {
+                    repos.extend(tx.claim_repo_jobs(host, jobs)?);
+                }
+                Ok((hosts, repos))
+            })
+            .await?;
+        for job in hosts {
+            let (crawler, job_id) = (crawler.clone(), job.job_id);
+            let task = tasks.spawn(async move { list_repos::work(&crawler, job).await });
+            running.insert(task.id(), Running::Host(job_id));
+        }
+        for job in repos {
+            gate.started(job.host_id);
+            let (crawler, job_id, host_id) = (crawler.clone(), job.job_id, job.host_id);
+            let task = tasks.spawn(async move { get_repo::work(&crawler, job).await });
+            running.insert(task.id(), Running::Repo(job_id, host_id));
+        }
+    }
+    // A time in the past waits for a free worker, not for the clock; the worker's end wakes the loop.
+    let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().filter(|at| *at > now).min();
+    let wait = next_at.map_or(IDLE, |at| Duration::from_millis(at.abs_diff(now)).min(IDLE));
+    Ok(Instant::now() + wait)
+}
+
+async fn renew(crawler: &Crawler, running: &HashMap<Id, Running>) -> Result<(), StoreError> {
+    let jobs: Vec<JobId> = running
+        .values()
+        .map(|job| match job {
+            Running::Host(job) | Running::Repo(job, _) => *job,
+        })
+        .collect();
+    crawler.store.write(Durability::Replayable, move |tx| tx.renew_leases(&jobs)).await
+}

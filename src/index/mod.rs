@@ -1,0 +1,19 @@
+//! Verified facts -> row changes: the core. What a listed repo, a fetched repo or a live event changes is decided and written here,
+//! in one transaction that the caller opens; nothing here touches the network or verifies bytes.
+//! Invariants: a repo's rows, counts, rev, head and data CID change together; only its own host changes a repo; a repo with a job or
+//! with held events takes live commits in order after it.
+
+mod account;
+mod event;
+mod listing;
+mod records;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use account::{fetched_gone, fetched_inactive, identity_resolved, not_at_this_host};
+pub use event::{Ingested, ingest, ingest_held};
+pub use listing::{Listed, list_page};
+pub use snapshot::{Replaced, Replacement, replace_repo};
+pub use verdict::{CommitFact, Desync, Event, Fact, Ignored, RecordChange, Verdict, verdict};

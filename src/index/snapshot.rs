@@ -1,0 +1,105 @@
+//! A fetched and verified repo replaces what is indexed of it: only rows that differ are written.
+
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+use super::records::RowWriter;
+use crate::repo::dag_cbor::record_to_json;
+use crate::repo::{DagCid, Snapshot, SnapshotRecord};
+use crate::store::{RepoId, RepoJob, StoredRecord, Tx, TxResult};
+
+/// What came of a fetched repo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// It is what is indexed now.
+    Done(Replacement),
+    /// It is older than what is indexed: a stale answer. Nothing was changed; the job is still claimed.
+    Stale,
+    /// The account was deleted or switched off meanwhile: nothing was changed.
+    Overtaken,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replacement {
+    /// Records inserted or replaced.
+    pub written: u64,
+    /// Records deleted.
+    pub deleted: u64,
+    /// Records inside the filter that could not be indexed: their row, if they had one, is gone.
+    pub skipped: u64,
+    /// Records that were indexed although their encoding is not canonical.
+    pub uncanonical: u64,
+}
+
+/// Replaces the repo as a whole, in one transaction with its commit, its key and the end of its job.
+pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) -> TxResult<Replaced> {
+    let Some(repo) = tx.repo(&job.did)? else { return Ok(Replaced::Overtaken) };
+    if !tx.is_claimed(job)? {
+        return Ok(Replaced::Overtaken);
+    }
+    let commit = &snapshot.commit;
+    let moved = repo.host_id != job.host_id;
+    if let Some((known, _)) = &repo.verified
+        && !moved
+        && commit.rev < *known
+    {
+        return Ok(Replaced::Stale);
+    }
+    if moved {
+        tx.drop_held(repo.id, repo.host_id, i64::MAX)?;
+        tx.drop_job_of(repo.id, repo.host_id)?;
+        tx.move_repo(repo.id, job.host_id)?;
+        tx.set_repo_status(repo.id, true, None)?;
+    }
+    let mut changed = Replacement::default();
+    replace_rows(tx, repo.id, snapshot, &mut changed)?;
+    tx.set_repo_commit(repo.id, &commit.rev, commit.cid, commit.data)?;
+    tx.set_signing_key(repo.id, did_key)?;
+    tx.finish_repo_job(job.job_id)?;
+    Ok(Replaced::Done(changed))
+}
+
+/// Both sides ascend by path: one pass finds what is new, what differs and what is gone.
+fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replacement) -> TxResult<()> {
+    let mut rows = RowWriter::new(tx, repo);
+    let mut indexed = tx.records_of(repo)?.into_iter().peekable();
+    for (collection, rkey, record) in snapshot.records() {
+        let key = (collection, rkey);
+        while let Some(gone) = indexed.next_if(|row| row.is_before(key)) {
+            rows.delete(&gone.collection, &gone.rkey)?;
+        }
+        let known = take_known(&mut indexed, key);
+        let json = match record {
+            SnapshotRecord::Block { cid, .. } if known == Some(cid) => continue,
+            SnapshotRecord::Block { cid, bytes } => record_to_json(bytes).ok().map(|json| (cid, json)),
+            SnapshotRecord::Skipped(_) => None,
+        };
+        match (json, known) {
+            (Some((cid, record_json)), known) => {
+                changed.uncanonical += u64::from(!record_json.canonical);
+                match known {
+                    Some(_) => rows.put(collection, rkey, cid, &record_json.json)?,
+                    None => rows.insert(collection, rkey, cid, &record_json.json)?,
+                }
+            }
+            (None, known) => {
+                changed.skipped += 1;
+                if known.is_some() {
+                    rows.delete(collection, rkey)?;
+                }
+            }
+        }
+    }
+    for gone in indexed {
+        rows.delete(&gone.collection, &gone.rkey)?;
+    }
+    let counts = rows.finish()?;
+    changed.written = counts.written;
+    changed.deleted = counts.deleted;
+    Ok(())
+}
+
+fn take_known(indexed: &mut Peekable<IntoIter<StoredRecord>>, key: (&str, &str)) -> Option<DagCid> {
+    indexed.next_if(|row| (row.collection.as_str(), row.rkey.as_str()) == key).map(|row| row.cid)
+}

@@ -1,0 +1,23 @@
+//! The signpost binary: reads the command line and runs the command.
+//!
+//! Exit codes: 0 done, 1 failed while running, 2 not understood (a flag, a variable or a command).
+
+use std::process::ExitCode;
+
+use signpost::cli::{Cli, Command, Failure, health, parse, serve};
+
+fn main() -> ExitCode {
+    let outcome = match parse(std::env::args_os()) {
+        Ok(Cli { command: Command::Serve(flags) }) => serve::run(flags),
+        Ok(Cli { command: Command::Health(flags) }) => health::run(flags),
+        Err(failure) => Err(failure),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Shown) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("signpost: {failure}");
+            failure.exit_code()
+        }
+    }
+}

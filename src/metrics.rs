@@ -1,0 +1,311 @@
+//! Every metric, declared once.
+//!
+//! Owns the names (`signpost_*`), the labels and the text that Prometheus reads; knows no other part of the
+//! crate. Labels are bounded: an enum or a `&'static str`, never a DID or a host's name. What the database
+//! knows is not counted here a second time: it comes in as `Sizes` at each scrape.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
+
+/// The `Content-Type` of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The counters of one process; a clone counts into the same ones.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    events: Family<EventLabels, Counter>,
+    bad_frames: Family<ReasonLabels, Counter>,
+    firehose_connects: Family<OutcomeLabels, Counter>,
+    crawl_jobs: Family<JobLabels, Counter>,
+    listed_rows_skipped: Counter,
+    repos_rejected: Family<ReasonLabels, Counter>,
+    records_written: Counter,
+    records_deleted: Counter,
+    records_skipped: Family<ReasonLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+}
+
+/// The kind of a firehose message (com.atproto.sync.subscribeRepos).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// `#commit`
+    Commit,
+    /// `#sync`
+    Sync,
+    /// `#account`
+    Account,
+    /// `#identity`
+    Identity,
+    /// `#info`
+    Info,
+    /// An error frame.
+    Error,
+    /// Any other type, old or not known yet.
+    Other,
+}
+
+/// The kind of a job of the crawl queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    /// A host is probed, and its repos are listed.
+    Host,
+    /// A repo is fetched.
+    Repo,
+}
+
+/// What the database knows, gathered for one scrape. Pairs are (label, number of rows); the labels are fixed
+/// words.
+#[derive(Debug, Clone, Default)]
+pub struct Sizes {
+    /// Rows of the crawl queue by status.
+    pub queue: Vec<(String, i64)>,
+    /// Hosts by state.
+    pub hosts: Vec<(String, i64)>,
+    /// Repos by whether their account is active.
+    pub repos: Vec<(String, i64)>,
+    /// Indexed records.
+    pub records: i64,
+    /// Repos known to be out of step with their host.
+    pub desynchronized_repos: i64,
+    /// Repos that wait to be fetched again since the filter was widened.
+    pub repos_to_reindex: i64,
+    /// Live events that wait for their repo.
+    pub held_events: i64,
+    /// Firehoses connected now.
+    pub connected_firehoses: i64,
+    /// The database file, in bytes.
+    pub database_bytes: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MethodLabels {
+    method: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All counters at zero.
+    pub fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("signpost");
+        let mut add = Declare(&mut registry);
+        add.0.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let events = add.family("events", "Firehose messages by kind and outcome");
+        let bad_frames = add.family("bad_frames", "Firehose frames that made no sense, by reason");
+        let firehose_connects = add.family("firehose_connects", "Attempts to connect a firehose, by outcome");
+        let crawl_jobs = add.family("crawl_jobs", "Finished attempts at crawl jobs by kind and outcome");
+        let listed_rows_skipped = add.counter("listed_rows_skipped", "Rows of listRepos that made no sense");
+        let repos_rejected = add.family("repos_rejected", "Fetched repos that failed verification, by reason");
+        let records_written = add.counter("records_written", "Records created or updated in the index");
+        let records_deleted = add.counter("records_deleted", "Records deleted from the index");
+        let records_skipped = add.family("records_skipped", "Matching records that are not indexed, by reason");
+        let requests = add.family("http_requests", "Answered requests by method and HTTP status");
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_1, 4.0, 10));
+        let request_seconds = add.metric(
+            "http_request_duration_seconds",
+            "Time from a request's head to its answer, by method",
+            Family::new_with_constructor(histogram),
+        );
+        Metrics(Arc::new(Inner {
+            registry,
+            events,
+            bad_frames,
+            firehose_connects,
+            crawl_jobs,
+            listed_rows_skipped,
+            repos_rejected,
+            records_written,
+            records_deleted,
+            records_skipped,
+            requests,
+            request_seconds,
+        }))
+    }
+
+    /// Counts a firehose message that was decided on, such as ("commit", "applied").
+    pub fn event(&self, kind: EventKind, outcome: &'static str) {
+        self.0.events.get_or_create(&EventLabels { kind: kind.name(), outcome }).inc();
+    }
+
+    /// Counts a firehose frame that could not be read.
+    pub fn bad_frame(&self, reason: &'static str) {
+        self.0.bad_frames.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts an attempt to connect a firehose.
+    pub fn firehose_connect(&self, outcome: &'static str) {
+        self.0.firehose_connects.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts an attempt at a crawl job: "done", or the reason why it was not.
+    pub fn crawl_job(&self, kind: JobKind, outcome: &'static str) {
+        self.0.crawl_jobs.get_or_create(&JobLabels { kind: kind.name(), outcome }).inc();
+    }
+
+    /// Counts rows of listRepos that made no sense.
+    pub fn listed_rows_skipped(&self, rows: u64) {
+        self.0.listed_rows_skipped.inc_by(rows);
+    }
+
+    /// Counts a fetched repo that failed verification.
+    pub fn repo_rejected(&self, reason: &'static str) {
+        self.0.repos_rejected.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts records created or updated in the index.
+    pub fn records_written(&self, records: u64) {
+        self.0.records_written.inc_by(records);
+    }
+
+    /// Counts records deleted from the index.
+    pub fn records_deleted(&self, records: u64) {
+        self.0.records_deleted.inc_by(records);
+    }
+
+    /// Counts matching records that cannot be indexed.
+    pub fn records_skipped(&self, reason: &'static str, records: u64) {
+        self.0.records_skipped.get_or_create(&ReasonLabels { reason }).inc_by(records);
+    }
+
+    /// Counts an answered HTTP request; `method` is an NSID that signpost serves, or a fixed word.
+    pub fn request(&self, method: &'static str, status: u16, took: Duration) {
+        self.0.requests.get_or_create(&RequestLabels { method, status }).inc();
+        self.0.request_seconds.get_or_create(&MethodLabels { method }).observe(took.as_secs_f64());
+    }
+
+    /// Everything in the OpenMetrics text format, see [`CONTENT_TYPE`].
+    pub fn render(&self, sizes: &Sizes) -> String {
+        let mut out = String::new();
+        write_all(&mut out, &self.0.registry, &sizes.registry()).expect("writing to a String never fails");
+        out
+    }
+}
+
+impl Sizes {
+    /// A registry for one scrape, so that two scrapes at once cannot see each other's halves.
+    fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("signpost");
+        let mut add = Declare(&mut registry);
+        add.rows("queue_jobs", "Rows of the crawl queue by status", "status", &self.queue);
+        add.rows("hosts", "Hosts by state", "state", &self.hosts);
+        add.rows("repos", "Repos by account status", "status", &self.repos);
+        for (name, help, value) in [
+            ("records", "Indexed records", self.records),
+            ("desynchronized_repos", "Repos known to be out of step with their host", self.desynchronized_repos),
+            ("repos_to_reindex", "Repos to be fetched again since the filter was widened", self.repos_to_reindex),
+            ("held_events", "Live events that wait for their repo", self.held_events),
+            ("connected_firehoses", "Firehoses connected now", self.connected_firehoses),
+            ("database_size_bytes", "Size of the database file", self.database_bytes),
+        ] {
+            add.0.register(name, help, ConstGauge::new(value));
+        }
+        registry
+    }
+}
+
+impl EventKind {
+    fn name(self) -> &'static str {
+        match self {
+            EventKind::Commit => "commit",
+            EventKind::Sync => "sync",
+            EventKind::Account => "account",
+            EventKind::Identity => "identity",
+            EventKind::Info => "info",
+            EventKind::Error => "error",
+            EventKind::Other => "other",
+        }
+    }
+}
+
+impl JobKind {
+    fn name(self) -> &'static str {
+        match self {
+            JobKind::Host => "host",
+            JobKind::Repo => "repo",
+        }
+    }
+}
+
+/// Declares metrics in a registry; each call gives the metric back.
+struct Declare<'a>(&'a mut Registry);
+
+impl Declare<'_> {
+    fn metric<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> Counter {
+        self.metric(name, help, Counter::default())
+    }
+
+    fn family<L>(&mut self, name: &str, help: &str) -> Family<L, Counter>
+    where
+        L: Clone + Eq + Hash + EncodeLabelSet + fmt::Debug + Send + Sync + 'static,
+    {
+        self.metric(name, help, Family::default())
+    }
+
+    fn rows(&mut self, name: &str, help: &str, label: &'static str, rows: &[(String, i64)]) {
+        let gauges = Family::<[(&str, String); 1], Gauge>::default();
+        for (value, count) in rows {
+            gauges.get_or_create(&[(label, value.clone())]).set(*count);
+        }
+        self.0.register(name, help, gauges);
+    }
+}
+
+fn write_all(out: &mut String, counters: &Registry, sizes: &Registry) -> fmt::Result {
+    text::encode_registry(out, counters)?;
+    text::encode_registry(out, sizes)?;
+    text::encode_eof(out)
+}

@@ -1,0 +1,223 @@
+//! The served queries: keyset pages in ascending id. A test reads their query plans.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use rusqlite::{OptionalExtension, Row, named_params};
+
+use super::{HostId, RepoId, Store, StoreError, Tx, TxResult};
+use crate::repo::DagCid;
+use crate::syntax::{Did, NsidPattern};
+
+pub(super) const REPOS_OF_COLLECTION: &str =
+    "SELECT rc.repo_id, r.did FROM repo_collections rc JOIN repos r ON r.repo_id = rc.repo_id
+     WHERE rc.collection_id = :collection AND rc.repo_id > :after AND r.active = 1 ORDER BY rc.repo_id LIMIT :limit";
+pub(super) const REPO_IDS_OF_COLLECTION: &str = "SELECT repo_id FROM repo_collections
+     WHERE collection_id = :collection AND repo_id > :after ORDER BY repo_id LIMIT :limit";
+const REPO_COLUMNS: &str =
+    "repo_id, did, head, rev, active, CASE WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
+/// An active repo that was not verified yet is only hearsay.
+const IS_PUBLIC: &str = "(data IS NOT NULL OR active = 0)";
+const HOST_COLUMNS: &str = "host_id, hostname, state, host_cursor,
+     (SELECT count(*) FROM repos r WHERE r.host_id = hosts.host_id AND r.active = 1)";
+
+/// An account as the public API shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoRow {
+    /// For the list cursor.
+    pub id: RepoId,
+    /// The account.
+    pub did: String,
+    /// CID of the commit that is indexed.
+    pub head: Option<DagCid>,
+    /// Rev of the commit that is indexed.
+    pub rev: Option<String>,
+    /// Whether the account is to be shown.
+    pub active: bool,
+    /// The protocol's word for why not, or for what else is the matter.
+    pub status: Option<String>,
+}
+
+/// A host as the public API shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRow {
+    /// For the list cursor.
+    pub id: HostId,
+    /// Its public name.
+    pub hostname: String,
+    /// The stored cursor of its firehose.
+    pub seq: Option<i64>,
+    /// Its active accounts.
+    pub account_count: i64,
+    /// `com.atproto.sync.defs#hostStatus`: active or offline.
+    pub status: &'static str,
+}
+
+impl Store {
+    /// DIDs of active repos that hold a record in a matching collection, each once, ascending by id after `after`.
+    pub async fn list_repos_by_collection(
+        &self,
+        patterns: Vec<NsidPattern>,
+        after: RepoId,
+        limit: usize,
+    ) -> Result<Vec<(RepoId, String)>, StoreError> {
+        self.read(move |tx| {
+            let collections = tx.matching_collections(&patterns)?;
+            match collections.as_slice() {
+                [] => Ok(Vec::new()),
+                [collection] => tx.repos_of_collection(*collection, after, limit),
+                many => tx.repos_of_collections(many, after, limit),
+            }
+        })
+        .await
+    }
+
+    /// Accounts whose commit is known, ascending by id after `after`.
+    pub async fn list_repos(&self, after: RepoId, limit: usize) -> Result<Vec<RepoRow>, StoreError> {
+        self.read(move |tx| {
+            tx.db
+                .prepare_cached(&format!(
+                    "SELECT {REPO_COLUMNS} FROM repos WHERE repo_id > :after AND head IS NOT NULL AND {IS_PUBLIC} ORDER BY repo_id LIMIT :limit"
+                ))?
+                .query_map(named_params! {":after": after.0, ":limit": limit as i64}, read_repo)?
+                .collect()
+        })
+        .await
+    }
+
+    /// One account.
+    pub async fn repo(&self, did: &Did) -> Result<Option<RepoRow>, StoreError> {
+        let did = did.clone();
+        self.read(move |tx| {
+            tx.db
+                .prepare_cached(&format!("SELECT {REPO_COLUMNS} FROM repos WHERE did = :did AND {IS_PUBLIC}"))?
+                .query_row(named_params! {":did": did.as_str()}, read_repo)
+                .optional()
+        })
+        .await
+    }
+
+    /// Hosts that answered at least once, ascending by id after `after`.
+    pub async fn list_hosts(&self, after: HostId, limit: usize) -> Result<Vec<HostRow>, StoreError> {
+        self.read(move |tx| {
+            tx.db
+                .prepare_cached(&format!(
+                    "SELECT {HOST_COLUMNS} FROM hosts LEFT JOIN subscriptions USING (host_id)
+                     WHERE host_id > :after AND reached_at IS NOT NULL ORDER BY host_id LIMIT :limit"
+                ))?
+                .query_map(named_params! {":after": after.0, ":limit": limit as i64}, read_host)?
+                .collect()
+        })
+        .await
+    }
+
+    /// One host, if it answered at least once.
+    pub async fn host(&self, hostname: &str) -> Result<Option<HostRow>, StoreError> {
+        let hostname = hostname.to_owned();
+        self.read(move |tx| {
+            tx.db
+                .prepare_cached(&format!(
+                    "SELECT {HOST_COLUMNS} FROM hosts LEFT JOIN subscriptions USING (host_id)
+                     WHERE hostname = :hostname AND reached_at IS NOT NULL"
+                ))?
+                .query_row(named_params! {":hostname": hostname}, read_host)
+                .optional()
+        })
+        .await
+    }
+}
+
+impl Tx<'_> {
+    fn matching_collections(&self, patterns: &[NsidPattern]) -> TxResult<Vec<i64>> {
+        if let [NsidPattern::Exact(nsid)] = patterns {
+            let id = self
+                .db
+                .prepare_cached("SELECT collection_id FROM collections WHERE nsid = :nsid")?
+                .query_row(named_params! {":nsid": nsid.as_str()}, |row| row.get(0))
+                .optional()?;
+            return Ok(id.into_iter().collect());
+        }
+        let mut statement = self.db.prepare_cached("SELECT collection_id, nsid FROM collections")?;
+        let mut rows = statement.query([])?;
+        let mut matching = Vec::new();
+        while let Some(row) = rows.next()? {
+            let nsid = row.get_ref(1)?.as_str()?;
+            if patterns.iter().any(|pattern| pattern.matches(nsid)) {
+                matching.push(row.get(0)?);
+            }
+        }
+        Ok(matching)
+    }
+
+    fn repos_of_collection(&self, collection: i64, after: RepoId, limit: usize) -> TxResult<Vec<(RepoId, String)>> {
+        self.db
+            .prepare_cached(REPOS_OF_COLLECTION)?
+            .query_map(named_params! {":collection": collection, ":after": after.0, ":limit": limit as i64}, |row| {
+                Ok((RepoId(row.get(0)?), row.get(1)?))
+            })?
+            .collect()
+    }
+
+    /// Merges the ascending pages of several collections; a page of each is read only as far as the merge gets.
+    fn repos_of_collections(
+        &self,
+        collections: &[i64],
+        after: RepoId,
+        limit: usize,
+    ) -> TxResult<Vec<(RepoId, String)>> {
+        let chunk = (2 * limit / collections.len()).clamp(16, limit.max(16));
+        let mut pages: Vec<VecDeque<i64>> = vec![VecDeque::new(); collections.len()];
+        let mut heads = BinaryHeap::new();
+        let mut advance = |heads: &mut BinaryHeap<_>, source: usize, after: i64| -> TxResult<()> {
+            if pages[source].is_empty() {
+                let key = named_params! {":collection": collections[source], ":after": after, ":limit": chunk as i64};
+                let mut statement = self.db.prepare_cached(REPO_IDS_OF_COLLECTION)?;
+                pages[source] = statement.query_map(key, |row| row.get(0))?.collect::<TxResult<_>>()?;
+            }
+            if let Some(repo) = pages[source].pop_front() {
+                heads.push(Reverse((repo, source)));
+            }
+            Ok(())
+        };
+        for source in 0..collections.len() {
+            advance(&mut heads, source, after.0)?;
+        }
+        let mut active = self.db.prepare_cached("SELECT did FROM repos WHERE repo_id = :repo AND active = 1")?;
+        let mut merged = Vec::with_capacity(limit);
+        let mut last = after.0;
+        while merged.len() < limit {
+            let Some(Reverse((repo, source))) = heads.pop() else { break };
+            advance(&mut heads, source, repo)?;
+            if repo == last {
+                continue;
+            }
+            last = repo;
+            if let Some(did) = active.query_row(named_params! {":repo": repo}, |row| row.get(0)).optional()? {
+                merged.push((RepoId(repo), did));
+            }
+        }
+        Ok(merged)
+    }
+}
+
+fn read_repo(row: &Row) -> rusqlite::Result<RepoRow> {
+    Ok(RepoRow {
+        id: RepoId(row.get(0)?),
+        did: row.get(1)?,
+        head: row.get(2)?,
+        rev: row.get(3)?,
+        active: row.get(4)?,
+        status: row.get(5)?,
+    })
+}
+
+fn read_host(row: &Row) -> rusqlite::Result<HostRow> {
+    let state: String = row.get(2)?;
+    Ok(HostRow {
+        id: HostId(row.get(0)?),
+        hostname: row.get(1)?,
+        status: if state == "active" { "active" } else { "offline" },
+        seq: row.get(3)?,
+        account_count: row.get(4)?,
+    })
+}

@@ -1,0 +1,221 @@
+//! The only SQL, and the only crossing between async and blocking code: one writer thread that groups commits, and a pool of
+//! read-only connections. One file per table; what goes out of here is typed and free of SQL.
+//! It decides nothing: what a host's words change is decided in `index`, which is given a [`Tx`] to do it with.
+//! Invariants: counts in `repo_collections` equal the rows of `indexed_records`; a cursor commits with the rows that it covers; a
+//! failed write stops the process.
+
+mod held;
+mod hosts;
+mod list;
+mod meta;
+mod open;
+mod queue;
+mod records;
+mod repos;
+mod stats;
+mod subscriptions;
+mod writer;
+
+use std::cell::Cell;
+use std::sync::{Arc, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use held::{HeldEvent, Holding};
+pub use hosts::CrawlRequest;
+pub use list::{HostRow, RepoRow};
+pub use meta::Coverage;
+pub use open::OpenError;
+pub use queue::{Due, HostJob, JobKind, RepoJob, Urgency};
+pub use records::StoredRecord;
+pub use repos::{RepoState, Status};
+pub use stats::{HostQueue, HostReport, Stats};
+pub use subscriptions::Subscription;
+pub use writer::Durability;
+
+use crate::config::StoreConfig;
+use crate::syntax::CollectionFilter;
+
+/// A row of `hosts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub i64);
+
+/// A row of `repos`; ascending in the order in which accounts became known, and never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepoId(pub i64);
+
+/// A row of `crawl_queue`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub i64);
+
+/// Why the database did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite refused; a write that fails this way also stops the process.
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// No read connection became free in time.
+    #[error("database readers: {0}")]
+    Readers(#[from] r2d2::Error),
+    /// The writer has ended: shutdown, or an earlier write that failed.
+    #[error("the database writer has stopped")]
+    Closed,
+}
+
+/// What a closure on a [`Tx`] answers.
+pub type TxResult<T> = rusqlite::Result<T>;
+
+/// A cheap handle on the database.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: writer::Writer,
+    readers: r2d2::Pool<SqliteConnectionManager>,
+    signals: Arc<Signals>,
+    filter: CollectionFilter,
+    complete_filter: Arc<RwLock<CollectionFilter>>,
+    instance_id: [u8; 8],
+}
+
+/// Who is to look at the rows again. Raised inside a transaction, rung after its commit.
+#[derive(Debug, Clone, Copy)]
+pub enum Signal {
+    /// `crawl_queue` has work that may be due.
+    Crawl = 1,
+    /// `subscriptions` has a new row, or a host was woken.
+    Subscribe = 2,
+    /// A repo with held events has no job any more.
+    Held = 4,
+    /// A firehose connected.
+    Connected = 8,
+}
+
+/// The bells of [`Signal`]; the first three have one listener each, `connected` has many.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// Rung by [`Signal::Crawl`].
+    pub crawl: Notify,
+    /// Rung by [`Signal::Subscribe`].
+    pub subscribe: Notify,
+    /// Rung by [`Signal::Held`].
+    pub held: Notify,
+    /// Rung by [`Signal::Connected`], for everybody who waits at that moment.
+    pub connected: Notify,
+}
+
+impl Signals {
+    fn ring(&self, raised: u8) {
+        for (signal, bell) in
+            [(Signal::Crawl, &self.crawl), (Signal::Subscribe, &self.subscribe), (Signal::Held, &self.held)]
+        {
+            if raised & signal as u8 != 0 {
+                bell.notify_one();
+            }
+        }
+        if raised & Signal::Connected as u8 != 0 {
+            self.connected.notify_waiters();
+        }
+    }
+}
+
+/// One transaction: the typed reads and writes of the files beside this one.
+pub struct Tx<'a> {
+    db: &'a Connection,
+    state: &'a TxState,
+    now: i64,
+}
+
+/// What outlives a transaction on its connection.
+#[derive(Default)]
+struct TxState {
+    raised: Cell<u8>,
+    /// Bytes in `held_events`, so that its bound costs no scan.
+    held_bytes: Cell<u64>,
+}
+
+impl<'a> Tx<'a> {
+    fn new(db: &'a Connection, state: &'a TxState) -> Self {
+        Tx { db, state, now: unix_millis() }
+    }
+
+    /// Unix milliseconds; one value for the whole transaction.
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    fn raise(&self, signal: Signal) {
+        self.state.raised.set(self.state.raised.get() | signal as u8);
+    }
+}
+
+impl Store {
+    /// Opens or creates the database, brings its schema and filter up to date and starts the writer. `failed` is cancelled when
+    /// a write fails: the process must stop then.
+    pub fn open(config: &StoreConfig, failed: CancellationToken) -> Result<Store, OpenError> {
+        open::open(config, failed)
+    }
+
+    /// Runs `work` on the writer thread; when this returns, it is committed. Its error is fatal to the process.
+    pub async fn write<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
+    {
+        self.inner.writer.write(durability, work).await
+    }
+
+    /// Runs `work` on a read-only connection in a snapshot of its own.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
+    {
+        let store = self.clone();
+        match tokio::task::spawn_blocking(move || store.read_blocking(work)).await {
+            Ok(answer) => answer,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// Like [`Store::read`], for callers that are on a blocking thread already.
+    pub fn read_blocking<T>(&self, work: impl FnOnce(&Tx) -> TxResult<T>) -> Result<T, StoreError> {
+        let mut connection = self.inner.readers.get()?;
+        let snapshot = connection.transaction()?;
+        let state = TxState::default();
+        let answer = work(&Tx::new(&snapshot, &state))?;
+        Ok(answer)
+    }
+
+    /// The bells that are rung after a commit.
+    pub fn signals(&self) -> &Signals {
+        &self.inner.signals
+    }
+
+    /// The configured filter.
+    pub fn filter(&self) -> &CollectionFilter {
+        &self.inner.filter
+    }
+
+    /// Random, made with the database: what tells its list cursors from another database's.
+    pub fn instance_id(&self) -> [u8; 8] {
+        self.inner.instance_id
+    }
+
+    /// Waits for what was queued to be committed, then closes the database. Later writes answer [`StoreError::Closed`].
+    pub async fn close(&self) {
+        self.inner.writer.close().await;
+    }
+}
+
+/// Unix milliseconds now.
+pub fn unix_millis() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}

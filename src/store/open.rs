@@ -1,0 +1,223 @@
+//! Opening the file: one process at a time, schema, filter. Whatever is wrong here stops the start with one clear line.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, named_params};
+use tokio_util::sync::CancellationToken;
+
+use super::writer::Writer;
+use super::{Inner, Signals, Store, TxState, meta, unix_millis};
+use crate::config::StoreConfig;
+use crate::syntax::CollectionFilter;
+
+const SCHEMA: &str = include_str!("../../schema.sql");
+const SCHEMA_VERSION: i64 = 1;
+/// "sign" in ASCII: tells a signpost database from any other SQLite file.
+const APPLICATION_ID: i64 = 0x7369_676e;
+const READERS: u32 = 4;
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the lock.
+    #[error("{0} is in use by another signpost")]
+    InUse(PathBuf),
+    /// The lock file cannot be made: a missing directory, no permission.
+    #[error("cannot open {0}: {1}")]
+    Unusable(PathBuf, std::io::Error),
+    /// A SQLite file of some other program.
+    #[error("{0} is not a signpost database")]
+    Foreign(PathBuf),
+    /// Written by a later version.
+    #[error("{path} has schema version {found}, this signpost knows {SCHEMA_VERSION}: use a newer signpost")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+    },
+    /// The stored filter or id cannot be read back.
+    #[error("{0} holds a damaged {1}")]
+    Damaged(PathBuf, &'static str),
+    /// SQLite refused.
+    #[error("cannot open {0}: {1}")]
+    Sqlite(PathBuf, rusqlite::Error),
+    /// No read connection could be made.
+    #[error("cannot open {0} for reading: {1}")]
+    Readers(PathBuf, r2d2::Error),
+}
+
+pub(super) fn open(config: &StoreConfig, failed: CancellationToken) -> Result<Store, OpenError> {
+    let path = &config.path;
+    let lock = lock_file(path)?;
+    let refused = |error| OpenError::Sqlite(path.clone(), error);
+    let mut connection = Connection::open(path).map_err(refused)?;
+    check_file(&connection, path)?;
+    prepare_writer(&connection).map_err(refused)?;
+    apply_schema(&mut connection).map_err(refused)?;
+    let instance_id = read_instance_id(&connection, path)?;
+    let complete_filter = adopt_filter(&mut connection, path, &config.filter)?;
+    forget_last_run(&connection).map_err(refused)?;
+
+    let manager = SqliteConnectionManager::file(path)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .with_init(prepare_reader);
+    let readers = r2d2::Pool::builder()
+        .max_size(READERS)
+        .connection_timeout(Duration::from_secs(10))
+        .build(manager)
+        .map_err(|error| OpenError::Readers(path.clone(), error))?;
+
+    let state = TxState::default();
+    let held_bytes: i64 = connection
+        .query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))
+        .map_err(refused)?;
+    state.held_bytes.set(held_bytes.unsigned_abs());
+    let signals = Arc::new(Signals::default());
+    let writer = Writer::start(connection, state, signals.clone(), lock, failed)
+        .map_err(|error| OpenError::Unusable(path.clone(), error))?;
+    Ok(Store {
+        inner: Arc::new(Inner {
+            writer,
+            readers,
+            signals,
+            filter: config.filter.clone(),
+            complete_filter: Arc::new(RwLock::new(complete_filter)),
+            instance_id,
+        }),
+    })
+}
+
+/// The lock lies on a file of its own beside the database: SQLite's own locks are untouched, so the sqlite3 shell can read. The
+/// kernel frees it with the process, however that ends.
+fn lock_file(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let unusable = |error| OpenError::Unusable(path.to_owned(), error);
+    let file = File::options().create(true).write(true).truncate(false).open(name).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+fn check_file(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    let pragma = |name: &str| -> Result<i64, OpenError> {
+        db.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| OpenError::Sqlite(path.to_owned(), error))
+    };
+    let is_new = pragma("page_count")? == 0;
+    if !is_new && pragma("application_id")? != APPLICATION_ID {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    let found = pragma("user_version")?;
+    if found > SCHEMA_VERSION {
+        return Err(OpenError::Newer { path: path.to_owned(), found });
+    }
+    Ok(())
+}
+
+fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(Duration::from_secs(10))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    db.pragma_update(None, "cache_size", -16 * 1024)?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.set_prepared_statement_cache_capacity(96);
+    Ok(())
+}
+
+fn prepare_reader(db: &mut Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(Duration::from_secs(10))?;
+    db.pragma_update(None, "cache_size", -4 * 1024)?;
+    db.set_prepared_statement_cache_capacity(48);
+    Ok(())
+}
+
+/// A new file gets the whole schema. Steps for old files come here, one per version, when there are any.
+fn apply_schema(db: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        meta::set(&transaction, "instance_id", &format!("{:016x}", fastrand::u64(..)))?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    transaction.commit()
+}
+
+fn read_instance_id(db: &Connection, path: &Path) -> Result<[u8; 8], OpenError> {
+    let text = meta::get(db, "instance_id").map_err(|error| OpenError::Sqlite(path.to_owned(), error))?;
+    text.and_then(|text| u64::from_str_radix(&text, 16).ok())
+        .map(u64::to_be_bytes)
+        .ok_or_else(|| OpenError::Damaged(path.to_owned(), "instance_id"))
+}
+
+/// Compares the stored filter with the configured one, drops what no longer matches, queues every known repo when it got wider,
+/// and answers what the index is complete for.
+fn adopt_filter(db: &mut Connection, path: &Path, filter: &CollectionFilter) -> Result<CollectionFilter, OpenError> {
+    let refused = |error| OpenError::Sqlite(path.to_owned(), error);
+    let stored = |db: &Connection, key: &'static str| -> Result<Option<CollectionFilter>, OpenError> {
+        let text = meta::get(db, key).map_err(refused)?;
+        text.map(|text| CollectionFilter::parse(&text).map_err(|_| OpenError::Damaged(path.to_owned(), key)))
+            .transpose()
+    };
+    let old = stored(db, "filter")?.unwrap_or_else(|| filter.clone());
+    let mut complete = stored(db, "complete_filter")?.unwrap_or_else(|| filter.clone());
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(refused)?;
+    let covered = |by: &CollectionFilter| filter.patterns().iter().all(|pattern| by.covers(pattern));
+    if old != *filter {
+        drop_unmatched(&transaction, filter).map_err(refused)?;
+        if !covered(&old) {
+            queue_all_repos(&transaction).map_err(refused)?;
+        }
+    }
+    let waiting: i64 = transaction
+        .query_row("SELECT count(*) FROM crawl_queue WHERE reindex = 1", [], |row| row.get(0))
+        .map_err(refused)?;
+    if covered(&complete) || waiting == 0 {
+        complete = filter.clone();
+    }
+    meta::set(&transaction, "filter", &filter.to_string()).map_err(refused)?;
+    meta::set(&transaction, "complete_filter", &complete.to_string()).map_err(refused)?;
+    transaction.commit().map_err(refused)?;
+    Ok(complete)
+}
+
+fn drop_unmatched(db: &Connection, filter: &CollectionFilter) -> rusqlite::Result<()> {
+    let collections: Vec<(i64, String)> = db
+        .prepare("SELECT collection_id, nsid FROM collections")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (id, _) in collections.iter().filter(|(_, nsid)| !filter.matches(nsid)) {
+        for table in ["indexed_records", "repo_collections", "collections"] {
+            db.execute(&format!("DELETE FROM {table} WHERE collection_id = :id"), named_params! {":id": id})?;
+        }
+    }
+    Ok(())
+}
+
+fn queue_all_repos(db: &Connection) -> rusqlite::Result<()> {
+    // One statement cannot target a partial index with ON CONFLICT and stay readable: jobs that exist are marked, the rest inserted.
+    db.execute("UPDATE crawl_queue SET reindex = 1, kind = 'repo', again = 'repo' WHERE repo_id IS NOT NULL", [])?;
+    db.execute(
+        "INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, reindex, created_at)
+         SELECT host_id, repo_id, 'repo', 'pending', :now, 1, :now FROM repos
+         WHERE active = 1 AND repo_id NOT IN (SELECT repo_id FROM crawl_queue WHERE repo_id IS NOT NULL)",
+        named_params! {":now": unix_millis()},
+    )?;
+    Ok(())
+}
+
+/// The process that held leases and connections is dead: its lock was free.
+fn forget_last_run(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(
+        "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL, next_attempt_at = 0 WHERE status = 'in_progress';
+         UPDATE subscriptions SET connected_since = NULL;",
+    )
+}

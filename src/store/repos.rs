@@ -1,0 +1,206 @@
+//! `repos` and `identities`: what is known of an account.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{OptionalExtension, named_params};
+
+use super::{HostId, RepoId, Tx, TxResult};
+use crate::repo::DagCid;
+use crate::syntax::{Did, Rev};
+
+/// Why an account is not active, or what else its host says of it, in the protocol's words (`com.atproto.sync.defs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Removed for good; its rows are gone.
+    Deleted,
+    /// Switched off by its owner.
+    Deactivated,
+    /// Switched off by its host.
+    Suspended,
+    /// Taken down by its host.
+    Takendown,
+    /// Its host lost its way through it.
+    Desynchronized,
+    /// Its host slows it.
+    Throttled,
+    /// Not active, and the host gave no reason or one that the protocol does not know.
+    Unknown,
+}
+
+impl Status {
+    /// Reads a host's word.
+    pub fn parse(word: &str) -> Status {
+        match word {
+            "deleted" => Status::Deleted,
+            "deactivated" => Status::Deactivated,
+            "suspended" => Status::Suspended,
+            "takendown" => Status::Takendown,
+            "desynchronized" => Status::Desynchronized,
+            "throttled" => Status::Throttled,
+            _ => Status::Unknown,
+        }
+    }
+
+    /// The protocol's word; none for [`Status::Unknown`].
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Status::Deleted => Some("deleted"),
+            Status::Deactivated => Some("deactivated"),
+            Status::Suspended => Some("suspended"),
+            Status::Takendown => Some("takendown"),
+            Status::Desynchronized => Some("desynchronized"),
+            Status::Throttled => Some("throttled"),
+            Status::Unknown => None,
+        }
+    }
+}
+
+/// What decides the verdict on an event or a fetched repo.
+#[derive(Debug, Clone)]
+pub struct RepoState {
+    /// The row.
+    pub id: RepoId,
+    /// The host that its DID document named, or for a repo that was never verified, the one that listed it.
+    pub host_id: HostId,
+    /// Whether it is to be listed at all.
+    pub active: bool,
+    /// The host's reason.
+    pub status: Option<Status>,
+    /// Rev and data CID of the verified commit that is indexed; None: never fetched.
+    pub verified: Option<(Rev, DagCid)>,
+    /// CID of that commit.
+    pub head: Option<DagCid>,
+    /// Whether work on it is queued for its host, or events of it are held: then a new event has to wait its turn.
+    pub busy: bool,
+}
+
+impl ToSql for DagCid {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.digest())))
+    }
+}
+
+impl FromSql for DagCid {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let digest: [u8; 32] = value.as_blob()?.try_into().map_err(|_| FromSqlError::InvalidType)?;
+        Ok(DagCid::from_digest(digest))
+    }
+}
+
+impl ToSql for Status {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.as_str().map_or(Ok(ToSqlOutput::from(rusqlite::types::Null)), |word| Ok(ToSqlOutput::from(word)))
+    }
+}
+
+impl Tx<'_> {
+    /// What is known of an account.
+    pub fn repo(&self, did: &Did) -> TxResult<Option<RepoState>> {
+        self.db
+            .prepare_cached(
+                "SELECT repo_id, host_id, active, status, rev, head, data,
+                        EXISTS (SELECT 1 FROM crawl_queue q WHERE q.repo_id = r.repo_id AND q.host_id = r.host_id)
+                     OR EXISTS (SELECT 1 FROM held_events h WHERE h.repo_id = r.repo_id AND h.host_id = r.host_id)
+                 FROM repos r WHERE did = :did",
+            )?
+            .query_row(named_params! {":did": did.as_str()}, |row| {
+                let rev: Option<String> = row.get(4)?;
+                let data: Option<DagCid> = row.get(6)?;
+                Ok(RepoState {
+                    id: RepoId(row.get(0)?),
+                    host_id: HostId(row.get(1)?),
+                    active: row.get(2)?,
+                    status: row.get::<_, Option<String>>(3)?.map(|word| Status::parse(&word)),
+                    verified: rev.and_then(|rev| Rev::parse(&rev).ok()).zip(data),
+                    head: row.get(5)?,
+                    busy: row.get(7)?,
+                })
+            })
+            .optional()
+    }
+
+    /// A new account, not verified yet.
+    pub fn insert_repo(&self, did: &Did, host_id: HostId, active: bool, status: Option<Status>) -> TxResult<RepoId> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO repos (did, host_id, active, status) VALUES (:did, :host, :active, :status) RETURNING repo_id",
+            )?
+            .query_row(
+                named_params! {":did": did.as_str(), ":host": host_id.0, ":active": active, ":status": status},
+                |row| Ok(RepoId(row.get(0)?)),
+            )
+    }
+
+    /// What its host's list says of a repo that is not verified yet.
+    pub fn set_repo_listed(&self, repo: RepoId, rev: Option<&Rev>, head: Option<DagCid>) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE repos SET rev = :rev, head = :head WHERE repo_id = :repo AND data IS NULL")?
+            .execute(named_params! {":rev": rev.map(Rev::as_str), ":head": head, ":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// What its host says of the account.
+    pub fn set_repo_status(&self, repo: RepoId, active: bool, status: Option<Status>) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE repos SET active = :active, status = :status WHERE repo_id = :repo")?
+            .execute(named_params! {":active": active, ":status": status, ":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// The verified commit that the rows of the repo now come from.
+    pub fn set_repo_commit(&self, repo: RepoId, rev: &Rev, head: DagCid, data: DagCid) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE repos SET rev = :rev, head = :head, data = :data, desynchronized = 0 WHERE repo_id = :repo",
+            )?
+            .execute(named_params! {":rev": rev.as_str(), ":head": head, ":data": data, ":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// The repo's chain of commits was lost; what is indexed stays listed until it is fetched again.
+    pub fn mark_desynchronized(&self, repo: RepoId) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE repos SET desynchronized = 1 WHERE repo_id = :repo AND data IS NOT NULL")?
+            .execute(named_params! {":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// Its DID document names another host now.
+    pub fn move_repo(&self, repo: RepoId, host_id: HostId) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE repos SET host_id = :host WHERE repo_id = :repo")?
+            .execute(named_params! {":host": host_id.0, ":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// Forgets the commit of a deleted account, so that whatever comes back under its DID is fetched whole.
+    pub fn forget_repo_commit(&self, repo: RepoId) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE repos SET rev = NULL, head = NULL, data = NULL, desynchronized = 0 WHERE repo_id = :repo",
+            )?
+            .execute(named_params! {":repo": repo.0})?;
+        self.db
+            .prepare_cached("DELETE FROM identities WHERE repo_id = :repo")?
+            .execute(named_params! {":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// The signing key that was in the DID document, as did:key.
+    pub fn signing_key(&self, repo: RepoId) -> TxResult<Option<String>> {
+        self.db
+            .prepare_cached("SELECT signing_key FROM identities WHERE repo_id = :repo")?
+            .query_row(named_params! {":repo": repo.0}, |row| row.get(0))
+            .optional()
+    }
+
+    /// Stores the signing key that the DID document names.
+    pub fn set_signing_key(&self, repo: RepoId, did_key: &str) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO identities (repo_id, signing_key, resolved_at) VALUES (:repo, :key, :now)
+                 ON CONFLICT DO UPDATE SET signing_key = :key, resolved_at = :now",
+            )?
+            .execute(named_params! {":repo": repo.0, ":key": did_key, ":now": self.now})?;
+        Ok(())
+    }
+}

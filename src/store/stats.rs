@@ -1,0 +1,144 @@
+//! Sums for the operator: gauges for /metrics, rows for /hosts. Read when they are asked for; nothing keeps them.
+
+use super::{HostId, Store, StoreError, Tx, TxResult};
+use rusqlite::named_params;
+
+/// Gauges.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// (`pending` | `in_progress` | `subscribed` | `failed`, rows of crawl_queue).
+    pub queue: Vec<(String, i64)>,
+    /// (`new` | `active` | `offline`, hosts).
+    pub hosts: Vec<(String, i64)>,
+    /// (`active` | `inactive`, repos).
+    pub repos: Vec<(String, i64)>,
+    /// Indexed records.
+    pub records: i64,
+    /// Repos known to be out of step with their host.
+    pub desynchronized_repos: i64,
+    /// Live events that wait for their repo.
+    pub held_events: i64,
+    /// Firehoses that are connected now.
+    pub connected_firehoses: i64,
+    /// Repos that a wider filter queued and that were not tried yet.
+    pub repos_to_reindex: i64,
+    /// Size of the database without its WAL, in bytes.
+    pub database_size_bytes: i64,
+}
+
+/// Jobs on repos of one host.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct HostQueue {
+    /// Waiting.
+    pub pending: i64,
+    /// Being worked on.
+    pub in_progress: i64,
+    /// Waiting after a failure.
+    pub failed: i64,
+}
+
+/// One host as /hosts shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct HostReport {
+    /// Its name.
+    pub hostname: String,
+    /// `new`, `active` or `offline`.
+    pub state: String,
+    /// Since when (Unix milliseconds).
+    pub state_since: i64,
+    /// The queue's word for its own crawl: `pending`, `in_progress`, `subscribed` or `failed`.
+    pub crawl: Option<String>,
+    /// Whether its firehose is connected.
+    pub connected: bool,
+    /// The stored cursor of its firehose.
+    pub cursor: Option<i64>,
+    /// When an event last moved it (Unix milliseconds).
+    pub last_event_at: Option<i64>,
+    /// Its accounts.
+    pub repos: i64,
+    /// Jobs on its repos.
+    pub queue: HostQueue,
+    /// The last error of its crawl, else of its firehose, else of one of its repos.
+    pub last_error: Option<String>,
+}
+
+impl Store {
+    /// Gauges for /metrics.
+    pub async fn stats(&self) -> Result<Stats, StoreError> {
+        self.read(|tx| {
+            Ok(Stats {
+                queue: tx.counts("SELECT status, count(*) FROM crawl_queue GROUP BY status")?,
+                hosts: tx.counts("SELECT state, count(*) FROM hosts GROUP BY state")?,
+                repos: tx.counts(
+                    "SELECT CASE WHEN active THEN 'active' ELSE 'inactive' END, count(*) FROM repos GROUP BY active",
+                )?,
+                records: tx.sum("SELECT ifnull(sum(record_count), 0) FROM repo_collections")?,
+                desynchronized_repos: tx.sum("SELECT count(*) FROM repos WHERE desynchronized = 1")?,
+                held_events: tx.sum("SELECT count(*) FROM held_events")?,
+                connected_firehoses: tx.sum("SELECT count(*) FROM subscriptions WHERE connected_since IS NOT NULL")?,
+                repos_to_reindex: tx.repos_to_reindex()?,
+                database_size_bytes: tx
+                    .sum("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
+            })
+        })
+        .await
+    }
+
+    /// Every host, for /hosts.
+    pub async fn host_report(&self) -> Result<Vec<HostReport>, StoreError> {
+        self.read(|tx| tx.host_report()).await
+    }
+}
+
+impl Tx<'_> {
+    fn counts(&self, sql: &str) -> TxResult<Vec<(String, i64)>> {
+        self.db.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    }
+
+    fn sum(&self, sql: &str) -> TxResult<i64> {
+        self.db.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    }
+
+    fn host_report(&self) -> TxResult<Vec<HostReport>> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT h.host_id, hostname, state, state_since, q.status, connected_since IS NOT NULL, host_cursor, last_event_at,
+                 (SELECT count(*) FROM repos r WHERE r.host_id = h.host_id),
+                 coalesce(q.last_error, s.last_error,
+                     (SELECT last_error FROM crawl_queue f
+                      WHERE f.host_id = h.host_id AND f.repo_id IS NOT NULL AND f.status IN ('pending', 'failed')
+                        AND f.last_error IS NOT NULL LIMIT 1))
+             FROM hosts h
+             LEFT JOIN crawl_queue q ON q.host_id = h.host_id AND q.repo_id IS NULL
+             LEFT JOIN subscriptions s ON s.host_id = h.host_id
+             ORDER BY hostname",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut reports = Vec::new();
+        while let Some(row) = rows.next()? {
+            reports.push(HostReport {
+                queue: self.host_queue(HostId(row.get(0)?))?,
+                hostname: row.get(1)?,
+                state: row.get(2)?,
+                state_since: row.get(3)?,
+                crawl: row.get(4)?,
+                connected: row.get(5)?,
+                cursor: row.get(6)?,
+                last_event_at: row.get(7)?,
+                repos: row.get(8)?,
+                last_error: row.get(9)?,
+            });
+        }
+        Ok(reports)
+    }
+
+    fn host_queue(&self, host_id: HostId) -> TxResult<HostQueue> {
+        self.db
+            .prepare_cached(
+                "SELECT ifnull(sum(status = 'pending'), 0), ifnull(sum(status = 'in_progress'), 0), ifnull(sum(status = 'failed'), 0)
+                 FROM crawl_queue WHERE host_id = :host AND repo_id IS NOT NULL",
+            )?
+            .query_row(named_params! {":host": host_id.0}, |row| {
+                Ok(HostQueue { pending: row.get(0)?, in_progress: row.get(1)?, failed: row.get(2)? })
+            })
+    }
+}

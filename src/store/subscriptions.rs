@@ -1,0 +1,111 @@
+//! `subscriptions`: one firehose per host, its cursor and its state.
+
+use rusqlite::{OptionalExtension, named_params};
+
+use super::hosts::read_host;
+use super::{HostId, Signal, Tx, TxResult};
+use crate::syntax::Host;
+
+/// A firehose to follow.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// Whose.
+    pub host_id: HostId,
+    /// Where.
+    pub host: Host,
+    /// Unix milliseconds of the latest requestCrawl that is to cut waiting short.
+    pub woken_at: i64,
+}
+
+impl Tx<'_> {
+    /// Every firehose that is to be followed.
+    pub fn subscriptions(&self) -> TxResult<Vec<Subscription>> {
+        self.db
+            .prepare_cached(
+                "SELECT host_id, hostname, scheme, woken_at FROM subscriptions JOIN hosts USING (host_id) ORDER BY host_id",
+            )?
+            .query_map([], |row| {
+                Ok(Subscription { host_id: HostId(row.get(0)?), host: read_host(row, 1)?, woken_at: row.get(3)? })
+            })?
+            .collect()
+    }
+
+    /// The stored low watermark: every event at or below it has a durable outcome.
+    pub fn host_cursor(&self, host_id: HostId) -> TxResult<Option<i64>> {
+        self.db
+            .prepare_cached("SELECT host_cursor FROM subscriptions WHERE host_id = :host")?
+            .query_row(named_params! {":host": host_id.0}, |row| row.get(0))
+    }
+
+    /// Moves the low watermark. To be called in the transaction that holds the outcomes of the events up to `seq`.
+    pub fn set_host_cursor(&self, host_id: HostId, seq: i64) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE subscriptions SET host_cursor = :seq, last_event_at = :now WHERE host_id = :host")?
+            .execute(named_params! {":seq": seq, ":now": self.now, ":host": host_id.0})?;
+        Ok(())
+    }
+
+    /// Forgets the low watermark: the host does not know it. The next connection follows from live, and repos are listed again.
+    pub fn drop_host_cursor(&self, host_id: HostId) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE subscriptions SET host_cursor = NULL WHERE host_id = :host")?
+            .execute(named_params! {":host": host_id.0})?;
+        Ok(())
+    }
+
+    /// Whether the firehose is connected now.
+    pub fn is_connected(&self, host_id: HostId) -> TxResult<bool> {
+        let since: Option<Option<i64>> = self
+            .db
+            .prepare_cached("SELECT connected_since FROM subscriptions WHERE host_id = :host")?
+            .query_row(named_params! {":host": host_id.0}, |row| row.get(0))
+            .optional()?;
+        Ok(since.flatten().is_some())
+    }
+
+    /// The firehose connected. What was written between two connections of which the later had no cursor was not heard, so the
+    /// repos are listed again then; likewise when they were listed before any connection stood.
+    pub fn firehose_connected(&self, host_id: HostId) -> TxResult<()> {
+        let has_gap: bool = self
+            .db
+            .prepare_cached(
+                "SELECT relist_on_connect OR (ever_connected AND host_cursor IS NULL) FROM subscriptions WHERE host_id = :host",
+            )?
+            .query_row(named_params! {":host": host_id.0}, |row| row.get(0))?;
+        self.db
+            .prepare_cached(
+                "UPDATE subscriptions SET connected_since = :now, ever_connected = 1, relist_on_connect = 0, last_error = NULL
+                 WHERE host_id = :host",
+            )?
+            .execute(named_params! {":now": self.now, ":host": host_id.0})?;
+        self.set_host_state(host_id, "active")?;
+        if has_gap {
+            self.relist_host(host_id)?;
+        }
+        self.raise(Signal::Connected);
+        Ok(())
+    }
+
+    /// The firehose ended, or could not be reached.
+    pub fn firehose_down(&self, host_id: HostId, error: &str, reached: bool) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE subscriptions SET connected_since = NULL, last_error = :error WHERE host_id = :host",
+            )?
+            .execute(named_params! {":error": error, ":host": host_id.0})?;
+        if !reached {
+            self.set_host_state(host_id, "offline")?;
+        }
+        Ok(())
+    }
+
+    /// The repos are being listed without a firehose: once it connects, they are listed again.
+    pub fn relist_on_connect(&self, host_id: HostId) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE subscriptions SET relist_on_connect = 1 WHERE host_id = :host AND connected_since IS NULL",
+            )?
+            .execute(named_params! {":host": host_id.0})?;
+        Ok(())
+    }
+}
