@@ -1,0 +1,33 @@
+//! signpost against the fake network, over real sockets: the whole service in this process, and the real binary where it is killed.
+//!
+//! Every test has a network and a database of its own. What is compared is the index as its database file shows it with the
+//! truth that the network knows, and the answers of the two listeners. Every fault is seen to fire before its effect is judged.
+
+mod accounts;
+mod announcement;
+mod await_condition;
+mod command_line;
+mod fairness;
+mod fetch;
+mod filter;
+mod index;
+mod internal;
+mod kills;
+mod listing;
+mod live;
+mod moves;
+mod process;
+mod restarts;
+mod signpost;
+mod stream;
+
+/// The collections that the tests write to.
+const CAPTAIN: &str = "io.atcr.hold.captain";
+const CREW: &str = "io.atcr.hold.crew";
+/// Outside the default filter.
+const POST: &str = "app.bsky.feed.post";
+
+const GET_REPO: &str = "com.atproto.sync.getRepo";
+const LIST_REPOS: &str = "com.atproto.sync.listRepos";
+const SUBSCRIBE_REPOS: &str = "com.atproto.sync.subscribeRepos";
+const DESCRIBE_SERVER: &str = "com.atproto.server.describeServer";

@@ -1,0 +1,233 @@
+//! The whole service in this process, on free ports, with a database of its own and little patience.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fake_network::client::{Answer, get};
+use fake_network::{FakeHost, Network};
+use serde_json::Value;
+use signpost::config::{Config, Flags, InternalAddrFlag};
+use signpost::service::{Service, Timing};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::await_condition::await_condition;
+use crate::index::{Index, is_atcr};
+
+/// A running service.
+pub struct Signpost {
+    directory: TempDir,
+    plc_url: String,
+    timing: Timing,
+    running: Running,
+}
+
+struct Running {
+    url: String,
+    internal_url: String,
+    shutdown: CancellationToken,
+    ended: JoinHandle<anyhow::Result<()>>,
+}
+
+/// What is failing is tried again after a tenth of a second or two.
+pub fn impatient() -> Timing {
+    let mut timing = Timing::default();
+    timing.crawl.retry_base = Duration::from_millis(20);
+    timing.subscribe.retry_base = Duration::from_millis(20);
+    timing.subscribe.retry_cap = Duration::from_millis(200);
+    timing
+}
+
+/// What is failing is not tried again while a test lasts.
+pub fn patient() -> Timing {
+    let mut timing = Timing::default();
+    timing.crawl.retry_base = Duration::from_secs(1_000_000);
+    timing
+}
+
+impl Signpost {
+    /// Starts with an empty database and the default filter.
+    pub async fn start(network: &Network) -> Signpost {
+        Signpost::start_with(network, impatient()).await
+    }
+
+    /// The same with other waiting times.
+    pub async fn start_with(network: &Network, timing: Timing) -> Signpost {
+        let directory = TempDir::new().unwrap();
+        let plc_url = network.plc_url().to_owned();
+        let running = run(directory.path().join("signpost.db"), &plc_url, None, timing).await;
+        Signpost { directory, plc_url, timing, running }
+    }
+
+    /// Stops in order, and starts on the same database.
+    pub async fn restart(self) -> Signpost {
+        self.restart_after(async || ()).await
+    }
+
+    /// The same, with something done while no signpost runs.
+    pub async fn restart_after(mut self, meanwhile: impl AsyncFnOnce()) -> Signpost {
+        self.stop().await;
+        meanwhile().await;
+        self.running = run(self.database_path(), &self.plc_url, None, self.timing).await;
+        self
+    }
+
+    /// The same with another filter.
+    pub async fn restart_with_filter(mut self, filter: &str) -> Signpost {
+        self.stop().await;
+        self.running = run(self.database_path(), &self.plc_url, Some(filter), self.timing).await;
+        self
+    }
+
+    async fn stop(&mut self) {
+        self.running.shutdown.cancel();
+        (&mut self.running.ended).await.unwrap().expect("signpost stops in order");
+    }
+
+    /// The SQLite file.
+    pub fn database_path(&self) -> PathBuf {
+        self.directory.path().join("signpost.db")
+    }
+
+    /// The index, as the file shows it now.
+    pub fn index(&self) -> Index {
+        Index::open(&self.database_path())
+    }
+
+    /// GET of a path of the public listener.
+    pub async fn get(&self, path: &str) -> Answer {
+        get(&format!("{}{path}", self.running.url)).await.unwrap()
+    }
+
+    /// GET of a path of the internal listener.
+    pub async fn get_internal(&self, path: &str) -> Answer {
+        get(&format!("{}{path}", self.running.internal_url)).await.unwrap()
+    }
+
+    /// Announces a host as the host itself would.
+    pub async fn request_crawl(&self, host: &FakeHost) {
+        let answer = host.request_crawl(&self.running.url).await.unwrap();
+        assert_eq!((answer.status, answer.json()), (200, serde_json::json!({})));
+    }
+
+    /// Announces hosts and waits until the index equals the truth and their firehoses are connected.
+    pub async fn follow<'h>(&self, network: &Network, hosts: impl IntoIterator<Item = &'h FakeHost>) {
+        let hosts: Vec<&FakeHost> = hosts.into_iter().collect();
+        for host in &hosts {
+            self.request_crawl(host).await;
+        }
+        self.await_truth(network).await;
+        for host in hosts {
+            host.wait_for_subscribers(1).await;
+        }
+        self.await_idle().await;
+    }
+
+    /// The DIDs that listReposByCollection gives for a collection or pattern, in order of their names.
+    pub async fn listed(&self, collection: &str) -> Result<Vec<String>, String> {
+        let path = format!("/xrpc/com.atproto.sync.listReposByCollection?limit=2000&collection={collection}");
+        let answer = self.get(&path).await;
+        let body = answer.json();
+        let repos = body["repos"].as_array().filter(|_| answer.status == 200);
+        let repos = repos.ok_or_else(|| format!("{} {body}", answer.status))?;
+        let mut dids: Vec<String> = repos.iter().map(|repo| repo["did"].as_str().unwrap().to_owned()).collect();
+        dids.sort();
+        Ok(dids)
+    }
+
+    /// Waits until exactly these accounts are listed for a collection or pattern.
+    pub async fn await_listed(&self, collection: &str, dids: &[&str]) {
+        let mut expected = dids.to_vec();
+        expected.sort();
+        await_condition(&format!("{collection} lists {expected:?}"), async || {
+            let listed = self.listed(collection).await?;
+            if listed == expected { Ok(()) } else { Err(format!("{listed:?}")) }
+        })
+        .await;
+    }
+
+    /// What getRepoStatus answers.
+    pub async fn repo_status(&self, did: &str) -> Value {
+        self.get(&format!("/xrpc/com.atproto.sync.getRepoStatus?did={did}")).await.json()
+    }
+
+    /// Waits until getRepoStatus answers with this status, `None` standing for active.
+    pub async fn await_status(&self, did: &str, status: Option<&str>) {
+        await_condition(&format!("the status of {did} is {status:?}"), async || {
+            let answer = self.repo_status(did).await;
+            let holds = answer["active"] == status.is_none() && answer["status"].as_str() == status;
+            if holds { Ok(()) } else { Err(answer.to_string()) }
+        })
+        .await;
+    }
+
+    /// Waits until the index equals the truth under the default filter.
+    pub async fn await_truth(&self, network: &Network) {
+        await_condition("the index equals the truth", async || self.index().equals(network, is_atcr)).await;
+    }
+
+    /// Waits until every event of the host has its outcome and no job is left to be done.
+    pub async fn await_heard(&self, host: &FakeHost) {
+        await_condition("every event is heard", async || {
+            match (self.index().host_cursor(host.name()), host.latest_seq()) {
+                (Some(cursor), latest) if cursor == latest => Ok(()),
+                (cursor, latest) => Err(format!("at {cursor:?} of {latest}")),
+            }
+        })
+        .await;
+        self.await_idle().await;
+    }
+
+    /// Waits until no job and no held event is left to be done; failed jobs may be.
+    pub async fn await_idle(&self) {
+        await_condition("the queue is idle", async || match self.index().work_left() {
+            0 => Ok(()),
+            left => Err(format!("{left} jobs and events left")),
+        })
+        .await;
+    }
+
+    /// What /hosts says of a host.
+    pub async fn host_report(&self, host: &FakeHost) -> Value {
+        let body = self.get_internal("/hosts").await.json();
+        let mut hosts = body["hosts"].as_array().unwrap().iter();
+        hosts.find(|report| report["hostname"] == host.name()).cloned().unwrap_or_default()
+    }
+
+    /// Waits until what /hosts says of a host meets the condition.
+    pub async fn await_host_report(&self, host: &FakeHost, what: &str, condition: impl Fn(&Value) -> bool) {
+        await_condition(what, async || {
+            let report = self.host_report(host).await;
+            if condition(&report) { Ok(()) } else { Err(report.to_string()) }
+        })
+        .await;
+    }
+
+    /// The value of a metric, 0 if it has none yet; `name` is all that stands before the value.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = self.get_internal("/metrics").await;
+        let text = String::from_utf8(answer.body).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+async fn run(database: PathBuf, plc_url: &str, filter: Option<&str>, timing: Timing) -> Running {
+    let free_port = || Some("127.0.0.1:0".to_owned());
+    let flags = Flags {
+        database_path: Some(database.to_str().unwrap().to_owned()),
+        http_addr: free_port(),
+        internal_addr: InternalAddrFlag { internal_addr: free_port() },
+        collections: filter.map(str::to_owned),
+        plc_url: Some(plc_url.to_owned()),
+        allow_private_hosts: Some("true".to_owned()),
+        ..Flags::default()
+    };
+    let service = Service::open(Config::resolve(flags, |_| None).unwrap()).await.unwrap();
+    let url = format!("http://{}", service.public_addr().unwrap());
+    let internal_url = format!("http://{}", service.internal_addr().unwrap().unwrap());
+    let shutdown = CancellationToken::new();
+    let ended = tokio::spawn(service.run(timing, shutdown.clone()));
+    Running { url, internal_url, shutdown, ended }
+}
