@@ -163,17 +163,16 @@ async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), St
 async fn fail(crawler: &Crawler, job: RepoJob, failure: Failure) -> Result<Ended, StoreError> {
     let words = failure.to_string();
     let ended = failure.ended();
-    let retry_in = match ended {
-        Ended::Wait(wait) => wait,
-        _ => full_jitter(job.attempts, crawler.timing.retry_base, failure.retry_cap()),
-    };
+    let asked_to_wait = failure.retry_after();
+    let retry_in = full_jitter(job.attempts, crawler.timing.retry_base, failure.retry_cap());
     crawler
         .store
         .write(Durability::Replayable, move |tx| {
-            match ended {
-                Ended::Wait(wait) => return tx.postpone_job(job.job_id, &words, wait),
-                Ended::Unreachable => tx.give_up_reindex(job.host_id)?,
-                Ended::Answered => {}
+            if let Some(wait) = asked_to_wait {
+                return tx.postpone_job(job.job_id, &words, wait);
+            }
+            if ended == Ended::Unreachable {
+                tx.give_up_reindex(job.host_id)?;
             }
             if let Failure::NotAtThisHost(named) = &failure
                 && index::not_at_this_host(tx, &job, named.as_ref())?
@@ -210,6 +209,15 @@ impl Failure {
         }
     }
 
+    /// How long the host, or whoever serves the DID document, wants to be left alone.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Host(error) | Failure::Identity(IdentityError::Fetch(error)) => error.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// Only the host itself can pause its other jobs: a DID document may come from anywhere.
     fn ended(&self) -> Ended {
         match self {
             Failure::Host(error) => match error.retry_after() {
