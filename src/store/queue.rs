@@ -347,7 +347,8 @@ impl Tx<'_> {
         self.db
             .prepare_cached(
                 "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL, last_error = :reason,
-                     attempts = max(attempts - 1, 0), next_attempt_at = :at
+                     attempts = max(attempts - 1, 0), next_attempt_at = :at,
+                     kind = CASE WHEN again = 'repo' THEN 'repo' ELSE kind END, again = NULL
                  WHERE job_id = :job",
             )?
             .execute(named_params! {":reason": reason, ":at": self.later(retry_in), ":job": job.0})?;
