@@ -113,8 +113,9 @@ async fn fill(
     tasks: &mut JoinSet<Result<Ended, StoreError>>,
     running: &mut HashMap<Id, Running>,
 ) -> Result<Instant, StoreError> {
-    let (due, next_host_at) = crawler.store.read(|tx| Ok((tx.due_repo_jobs()?, tx.next_host_job_at()?))).await?;
-    let now = unix_millis();
+    // One clock for all: a job that became due after the read must be waited for, not taken for one that waits for a worker.
+    let (now, due, next_host_at) =
+        crawler.store.read(|tx| Ok((tx.now(), tx.due_repo_jobs()?, tx.next_host_job_at()?))).await?;
     let listing = running.values().filter(|job| matches!(job, Running::Host(_))).count();
     let host_slots = if next_host_at.is_some_and(|at| at <= now) { HOST_JOBS.saturating_sub(listing) } else { 0 };
     let shares = gate.share(&due.hosts, now);
