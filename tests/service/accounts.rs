@@ -1,6 +1,6 @@
 //! Accounts: status, deletion, handles and keys, as their host tells them on the firehose.
 
-use fake_network::{AccountOptions, FakeHost, Network, Status};
+use fake_network::{AccountOptions, FakeHost, Fault, FaultScope, Network, Status};
 use serde_json::json;
 
 use crate::signpost::Signpost;
@@ -103,4 +103,16 @@ async fn a_rotated_key_is_used_from_its_first_commit_on() {
     }
     signpost.await_heard(&host).await;
     signpost.await_truth(&network).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_changed_without_a_word_is_found_by_the_first_commit_that_it_signs() {
+    let (network, host, did, signpost) = followed_account().await;
+    host.fault(Fault::DroppedEvent, FaultScope::Next(1));
+    host.rotate_key(&did);
+    assert_eq!(host.fired(&Fault::DroppedEvent), 1);
+    host.put_record(&did, CREW, "one", json!({}));
+    signpost.await_heard(&host).await;
+    signpost.await_truth(&network).await;
+    assert_eq!(host.requests(GET_REPO), 2);
 }

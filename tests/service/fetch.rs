@@ -7,7 +7,7 @@ use ipld_core::ipld::Ipld;
 use serde_json::json;
 
 use crate::index::is_atcr;
-use crate::signpost::Signpost;
+use crate::signpost::{Signpost, patient};
 use crate::{CAPTAIN, CREW, DESCRIBE_SERVER, GET_REPO, LIST_REPOS, SUBSCRIBE_REPOS};
 
 /// What no repo may be indexed from.
@@ -85,6 +85,22 @@ async fn a_did_document_that_does_not_come_is_asked_for_again() {
         signpost.await_truth(&network).await;
         assert_eq!(host.requests(GET_REPO), 1, "no repo is fetched before its key is known");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_asks_to_wait_is_left_alone_for_so_long_and_not_longer() {
+    let network = Network::start().await;
+    let host = network.add_host();
+    let dids = host.create_accounts(10);
+    dids.iter().for_each(|did| drop(host.put_record(did, CAPTAIN, "self", json!({}))));
+    let limit = Fault::RateLimited { method: "plc", retry_after: 3 };
+    network.plc_fault(limit.clone(), FaultScope::Next(1));
+    let signpost = Signpost::start_with(&network, patient()).await;
+    signpost.request_crawl(&host).await;
+    network.wait_plc_fired(&limit, 1).await;
+    let asked = network.plc_requests();
+    signpost.await_truth(&network).await;
+    assert!(asked <= 4 && network.plc_requests() <= asked + 10, "{asked}, {}", network.plc_requests());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,7 @@ async fn a_wider_filter_fetches_every_repo_again_and_lists_nothing_partial() {
     let signpost = signpost.restart_with_filter("io.atcr.*,app.bsky.feed.post").await;
     host.wait_fired(&slow, 3).await;
     let (status, body) = ready(&signpost).await;
-    assert_eq!((status, &body["index_complete"], &body["repos_to_reindex"]), (200, &json!(false), &json!(3)));
+    assert_eq!((status, &body["index_complete"], &body["repos_to_reindex"]), (200, &json!(false), &json!(3)), "{body}");
     let refusal = signpost.listed(POST).await.unwrap_err();
     assert!(refusal.starts_with("503"), "{refusal}");
     let dids: Vec<&str> = dids.iter().map(String::as_str).collect();

@@ -6,6 +6,7 @@
 mod accounts;
 mod announcement;
 mod await_condition;
+mod backfill;
 mod command_line;
 mod fairness;
 mod fetch;

@@ -166,3 +166,27 @@ async fn an_account_is_not_listed_from_a_host_that_its_did_document_does_not_nam
     host.wait_fired(&Fault::Event(Damage::WrongKey), 1).await;
     signpost.await_truth(&network).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_moves_there_and_back_ends_with_the_truth() {
+    let network = Network::start().await;
+    let (first, second) = (network.add_host(), network.add_host());
+    let did = first.create_account(AccountOptions::default());
+    first.put_record(&did, CAPTAIN, "self", json!({ "version": 1 }));
+    let signpost = Signpost::start(&network).await;
+    signpost.follow(&network, [&first, &second]).await;
+    for round in 0..3 {
+        first.move_account(&did, &second);
+        second.put_record(&did, CREW, "there", json!({ "round": round }));
+        signpost.await_truth(&network).await;
+        signpost.await_heard(&first).await;
+        signpost.await_heard(&second).await;
+        signpost.await_status(&did, None).await;
+        second.move_account(&did, &first);
+        first.put_record(&did, CREW, "back", json!({ "round": round }));
+        signpost.await_truth(&network).await;
+        signpost.await_heard(&first).await;
+        signpost.await_heard(&second).await;
+        signpost.await_status(&did, None).await;
+    }
+}

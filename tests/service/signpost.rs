@@ -43,6 +43,9 @@ pub fn impatient() -> Timing {
 pub fn patient() -> Timing {
     let mut timing = Timing::default();
     timing.crawl.retry_base = Duration::from_secs(1_000_000);
+    timing.crawl.firehose_wait = Duration::from_millis(200);
+    timing.subscribe.retry_base = Duration::from_secs(1_000_000);
+    timing.subscribe.retry_cap = Duration::from_secs(1_000_000);
     timing
 }
 
@@ -229,5 +232,10 @@ async fn run(database: PathBuf, plc_url: &str, filter: Option<&str>, timing: Tim
     let internal_url = format!("http://{}", service.internal_addr().unwrap().unwrap());
     let shutdown = CancellationToken::new();
     let ended = tokio::spawn(service.run(timing, shutdown.clone()));
+    await_condition("signpost is ready", async || match get(&format!("{internal_url}/ready")).await.unwrap() {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.json().to_string()),
+    })
+    .await;
     Running { url, internal_url, shutdown, ended }
 }
