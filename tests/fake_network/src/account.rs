@@ -47,9 +47,15 @@ pub enum Status {
     Takendown,
     /// Its host suspended it.
     Suspended,
+    /// Its host slows it, and it is active nevertheless.
+    Throttled,
 }
 
 impl Status {
+    pub(crate) fn is_active(self) -> bool {
+        matches!(self, Status::Active | Status::Throttled)
+    }
+
     /// The `status` of an inactive account.
     pub(crate) fn name(self) -> Option<&'static str> {
         match self {
@@ -57,13 +63,14 @@ impl Status {
             Status::Deactivated => Some("deactivated"),
             Status::Takendown => Some("takendown"),
             Status::Suspended => Some("suspended"),
+            Status::Throttled => Some("throttled"),
         }
     }
 
     /// The XRPC error with which the repo of an inactive account is refused.
     pub(crate) fn error(self) -> Option<&'static str> {
         match self {
-            Status::Active => None,
+            Status::Active | Status::Throttled => None,
             Status::Deactivated => Some("RepoDeactivated"),
             Status::Takendown => Some("RepoTakendown"),
             Status::Suspended => Some("RepoSuspended"),
@@ -90,7 +97,7 @@ impl Account {
             "did": self.did,
             "head": self.repo.head().block().cid.to_string(),
             "rev": self.rev,
-            "active": self.status == Status::Active,
+            "active": self.status.is_active(),
         });
         if let Some(status) = self.status.name() {
             row["status"] = status.into();

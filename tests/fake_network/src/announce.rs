@@ -2,7 +2,7 @@
 
 use ipld_core::ipld::Ipld;
 
-use crate::account::Status;
+use crate::account::Account;
 use crate::block::Block;
 use crate::fault::Fault;
 use crate::frame::{self, CommitBody};
@@ -19,7 +19,7 @@ impl FakeHost {
 
     pub(crate) fn emit_account(&self, state: &mut State, did: &str) {
         let status = state.accounts.get(did).expect(NO_SUCH_ACCOUNT).status;
-        let active = status == Status::Active;
+        let active = status.is_active();
         self.emit(state, Some(did), |seq| frame::account(did, seq, active, status.name()));
     }
 
@@ -44,12 +44,19 @@ impl FakeHost {
             ops: Vec::new(),
             blocks,
             too_big: false,
+            size: None,
         };
         self.emit(state, Some(did), |seq| frame::commit(did, seq, body));
     }
 
     pub(crate) fn emit_commit(&self, state: &mut State, did: &str, change: Change) {
         let account = state.accounts.get(did).expect(NO_SUCH_ACCOUNT).clone();
+        self.emit_commit_of(state, &account, change);
+    }
+
+    /// The #commit of an account as it is given, which need not be the one that the host holds.
+    pub(crate) fn emit_commit_of(&self, state: &mut State, account: &Account, change: Change) {
+        let did = account.did.as_str();
         let lies = |fault| self.fires(&fault, Some(did));
         let (legacy, too_big) = (lies(Fault::Legacy), lies(Fault::TooBig));
         let since = if lies(Fault::WrongSince) { tid(1) } else { change.since };
@@ -58,14 +65,16 @@ impl FakeHost {
         let ops: Vec<Ipld> = told.iter().map(|op| frame::op(op, legacy)).collect();
         let parts = if too_big { account.repo.commit_parts() } else { change.parts };
         let (commit, blocks) = parts.write(self.event_damage(did), &account.key);
+        let size = self.frame_size(did);
         let body = CommitBody {
             commit: commit.cid,
-            rev: &account.repo.head().rev,
+            rev: if lies(Fault::BadRev) { "tomorrow" } else { &account.repo.head().rev },
             since: Some(&since),
             prev_data: Some(prev_data).filter(|_| !legacy),
             ops: if too_big { Vec::new() } else { ops },
             blocks,
             too_big,
+            size,
         };
         self.emit(state, Some(did), |seq| frame::commit(did, seq, body));
     }

@@ -1,6 +1,8 @@
 //! What a test does to a host as a whole, and sees of it: faults, requests, subscribers, its history.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,6 +13,13 @@ use crate::fault::{Fault, FaultScope};
 use crate::firehose::{Event, History};
 use crate::host::{FakeHost, State};
 use crate::wait::until;
+
+/// What a host held and sent at some time.
+#[derive(Clone)]
+pub struct Backup {
+    accounts: BTreeMap<String, Arc<Account>>,
+    history: History,
+}
 
 impl FakeHost {
     /// Switches a fault on.
@@ -81,6 +90,35 @@ impl FakeHost {
         self.latest().send_replace(0);
     }
 
+    /// Keeps what the host holds and sent until now, for [`FakeHost::restore`].
+    pub fn backup(&self) -> Backup {
+        let state = self.lock();
+        Backup { accounts: state.accounts.clone(), history: state.history.clone() }
+    }
+
+    /// Goes back to a backup, events and their numbering included; who is connected hears nothing of it.
+    pub fn restore(&self, backup: Backup) {
+        let mut state = self.lock();
+        let last_seq = backup.history.last_seq;
+        (state.accounts, state.history) = (backup.accounts, backup.history);
+        self.latest().send_replace(last_seq);
+    }
+
+    /// Leaves an account out of listRepos, or no longer does; everything else goes on as before.
+    pub fn set_hidden(&self, did: &str, hidden: bool) {
+        let state = &mut self.lock().hidden;
+        if hidden {
+            state.insert(did.to_owned())
+        } else {
+            state.remove(did)
+        };
+    }
+
+    /// Lets the host's clock, and so the revs of its coming commits, be so far ahead.
+    pub fn set_clock_ahead(&self, ahead: Duration) {
+        self.lock().clock_ahead = ahead;
+    }
+
     /// Sends this frame as the next event, whatever it is.
     pub fn send_frame(&self, frame: Vec<u8>) {
         self.emit(&mut self.lock(), None, |_| frame);
@@ -119,6 +157,13 @@ impl FakeHost {
     pub(crate) fn repo_damage(&self, did: &str) -> Option<Damage> {
         self.wire().faults.first(Some(did), |fault| match fault {
             Fault::Repo(damage) => Some(*damage),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn frame_size(&self, did: &str) -> Option<usize> {
+        self.wire().faults.first(Some(did), |fault| match fault {
+            Fault::FrameOf(size) => Some(*size),
             _ => None,
         })
     }

@@ -80,6 +80,14 @@ pub enum Fault {
     AcceptThenClose,
     /// subscribeRepos: accepts the WebSocket and sends nothing, pongs included.
     SilentSocket,
+    /// subscribeRepos: a cursor beyond the last event is taken as it is: nothing comes until the numbering is there.
+    NoFutureCursor,
+    /// subscribeRepos: a cursor beyond the last event is answered with what comes next.
+    LiveFromFutureCursor,
+    /// subscribeRepos: any cursor is answered with everything that the host has, from its first event on.
+    ReplaysAll,
+    /// subscribeRepos: events that are sent at once come in the wrong order.
+    ReversedEvents,
     /// The event is numbered and never sent, not in a replay either.
     DroppedEvent,
     /// The event is sent twice.
@@ -88,6 +96,10 @@ pub enum Fault {
     Event(Damage),
     /// The event is as old hosts make it: no prevData, no ops[].prev; a #sync is not made at all.
     Legacy,
+    /// The commit event names a rev that is no TID.
+    BadRev,
+    /// The commit event has exactly so many bytes, by a field that nobody knows.
+    FrameOf(usize),
     /// The commit event says tooBig and carries nothing but the commit.
     TooBig,
     /// The commit event names another since.

@@ -21,7 +21,7 @@ pub(crate) struct Event {
 }
 
 /// The events that a subscriber can still ask for, in the order of seq.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct History {
     pub(crate) events: VecDeque<Event>,
     pub(crate) last_seq: i64,
@@ -58,16 +58,18 @@ impl From<axum::Error> for Gone {
 /// Serves one subscriber until it leaves, the host stops or a fault ends it.
 pub(crate) async fn serve_subscriber(mut socket: WebSocket, host: FakeHost, cursor: Option<i64>) {
     let stop = host.stop_token();
-    let _counted = Counted::new(&host);
     if host.fires(&Fault::AcceptThenClose, None) {
         return;
     }
     if host.fires(&Fault::SilentSocket, None) {
+        let _counted = Counted::new(&host);
         return stop.cancelled().await;
     }
     let Some(position) = start(&mut socket, &host, cursor).await else {
         return;
     };
+    // From here on it hears what comes.
+    let _counted = Counted::new(&host);
     stop.run_until_cancelled(follow(&mut socket, &host, position)).await;
 }
 
@@ -76,6 +78,9 @@ async fn start(socket: &mut WebSocket, host: &FakeHost, cursor: Option<i64>) -> 
     let (last, forgotten) = host.with_history(|history| (history.last_seq, history.forgotten));
     match cursor {
         None => Some(last),
+        Some(_) if host.fires(&Fault::ReplaysAll, None) => Some(0),
+        Some(future) if future > last && host.fires(&Fault::NoFutureCursor, None) => Some(future),
+        Some(future) if future > last && host.fires(&Fault::LiveFromFutureCursor, None) => Some(last),
         Some(future) if future > last => {
             socket.send(binary(frame::error("FutureCursor"))).await.ok()?;
             let close = CloseFrame { code: POLICY_VIOLATION, reason: "FutureCursor".into() };
@@ -94,10 +99,13 @@ async fn follow(socket: &mut WebSocket, host: &FakeHost, mut position: i64) -> R
     let mut latest = host.latest().subscribe();
     loop {
         latest.mark_unchanged();
-        let batch = host.with_history(|history| history.after(position));
-        if !batch.is_empty() {
+        let mut batch = host.with_history(|history| history.after(position));
+        if let Some(last) = batch.last() {
+            position = last.seq;
+            if batch.len() > 1 && host.fires(&Fault::ReversedEvents, None) {
+                batch.reverse();
+            }
             for event in batch {
-                position = event.seq;
                 send(socket, host, event).await?;
             }
             continue;

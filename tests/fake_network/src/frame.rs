@@ -18,6 +18,8 @@ pub(crate) struct CommitBody<'a> {
     pub(crate) ops: Vec<Ipld>,
     pub(crate) blocks: Vec<u8>,
     pub(crate) too_big: bool,
+    /// How many bytes the frame is to have, by a field that nobody knows; its own size if `None`.
+    pub(crate) size: Option<usize>,
 }
 
 pub(crate) fn commit(did: &str, seq: i64, body: CommitBody) -> Vec<u8> {
@@ -33,7 +35,11 @@ pub(crate) fn commit(did: &str, seq: i64, body: CommitBody) -> Vec<u8> {
         ("tooBig", Ipld::Bool(body.too_big)),
     ];
     fields.extend(body.prev_data.map(|cid| ("prevData", Ipld::Link(cid))));
-    event("#commit", seq, fields)
+    let Some(size) = body.size else { return event("#commit", seq, fields) };
+    let padded = |bytes: usize| [&fields[..], &[("padding", Ipld::Bytes(vec![0; bytes]))]].concat();
+    // The length of a long byte string is written in four bytes.
+    let least = event("#commit", seq, padded(1 << 16)).len() - (1 << 16);
+    event("#commit", seq, padded(size - least))
 }
 
 /// How the op stands in a #commit; old hosts do not tell the previous CID.

@@ -1,8 +1,9 @@
 //! A host: its name, its server and what it holds. What happens to its accounts is in life.rs, what a test does to
 //! the host as a whole in controls.rs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::response::Response;
 use cid::Cid;
@@ -11,11 +12,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::account::{Account, Status};
+use crate::account::Account;
 use crate::fault::UNPOISONED;
 use crate::firehose::History;
 use crate::network::Shared;
 use crate::serve::{bind, serve};
+use crate::wait::DEADLINE;
 use crate::wire::Wire;
 use crate::xrpc::router;
 
@@ -68,6 +70,10 @@ pub(crate) struct State {
     /// The repos as they were when [`crate::Fault::StaleRepo`] was set.
     pub(crate) stale: BTreeMap<String, Vec<u8>>,
     pub(crate) page_limit: Option<usize>,
+    /// The accounts that listRepos leaves out.
+    pub(crate) hidden: BTreeSet<String>,
+    /// How far ahead the host's clock is.
+    pub(crate) clock_ahead: Duration,
 }
 
 impl FakeHost {
@@ -112,9 +118,21 @@ impl FakeHost {
             tasks.close();
             tasks.wait().await;
             self.wait_for_subscribers(0).await;
-            server = Server::Down(Some(bind(self.0.port).expect("the port was ours until now")));
+            server = Server::Down(Some(self.take_port_back().await));
         }
         *self.0.server.lock().expect(UNPOISONED) = server;
+    }
+
+    /// The port was free for a moment, in which somebody's outgoing connection may have been given it.
+    async fn take_port_back(&self) -> TcpSocket {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            match bind(self.0.port) {
+                Ok(socket) => return socket,
+                Err(error) => assert!(tokio::time::Instant::now() < deadline, "port {}: {error}", self.0.port),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Starts the server again on the same port; nothing happens if it runs.
@@ -183,6 +201,12 @@ impl FakeHost {
         self.0.shared.directory.answer(did)
     }
 
+    /// The rev of a commit that is made now.
+    pub(crate) fn next_rev(&self) -> String {
+        let ahead = self.lock().clock_ahead;
+        self.0.shared.clock.next(ahead)
+    }
+
     pub(crate) fn account(&self, did: &str) -> Option<Arc<Account>> {
         self.lock().accounts.get(did).cloned()
     }
@@ -191,7 +215,8 @@ impl FakeHost {
     pub(crate) fn page_of_accounts(&self, after: u64, limit: usize) -> (Vec<Arc<Account>>, bool) {
         let state = self.lock();
         let limit = limit.min(state.page_limit.unwrap_or(limit));
-        let mut accounts: Vec<_> = state.accounts.values().filter(|it| it.ordinal > after).cloned().collect();
+        let is_listed = |it: &&Arc<Account>| it.ordinal > after && !state.hidden.contains(&it.did);
+        let mut accounts: Vec<_> = state.accounts.values().filter(is_listed).cloned().collect();
         accounts.sort_by_key(|account| account.ordinal);
         let last = accounts.len() <= limit;
         accounts.truncate(limit);
@@ -202,7 +227,7 @@ impl FakeHost {
         for account in self.lock().accounts.values() {
             let identity = self.0.shared.directory.get(&account.did);
             let here = identity.is_some_and(|it| it.tombstone.is_none() && it.pds == self.origin());
-            if here && account.status == Status::Active {
+            if here && account.status.is_active() {
                 for (path, record) in account.repo.records() {
                     visit(&account.did, path, &record.cid);
                 }

@@ -20,6 +20,7 @@ mod keys;
 mod life;
 pub mod mst;
 mod network;
+pub mod offline;
 mod repo;
 mod serve;
 mod tid;
@@ -28,6 +29,7 @@ mod wire;
 mod xrpc;
 
 pub use account::{AccountOptions, DidKind, Status};
+pub use controls::Backup;
 pub use damage::Damage;
 pub use directory::DocumentForm;
 pub use fault::{Fault, FaultScope};

@@ -7,6 +7,7 @@ use crate::account::{Account, AccountOptions, DidKind, Status};
 use crate::directory::Identity;
 use crate::frame;
 use crate::host::{FakeHost, State};
+use crate::keys::SigningKey;
 use crate::repo::{Record, Repo, Write};
 
 pub(crate) const NO_SUCH_ACCOUNT: &str = "the test names an account of this host";
@@ -30,7 +31,7 @@ impl FakeHost {
             earlier_keys: Vec::new(),
         };
         shared.directory.insert(&did, identity);
-        let rev = shared.clock.next();
+        let rev = self.next_rev();
         let repo = Repo::create(&did, &rev, &key);
         let mut state = self.lock();
         let state = &mut *state;
@@ -55,6 +56,11 @@ impl FakeHost {
         (0..count).map(|_| self.create_account(AccountOptions::default())).collect()
     }
 
+    /// Sends a #sync of the repo as it is.
+    pub fn send_sync(&self, did: &str) {
+        self.emit_sync(&mut self.lock(), did);
+    }
+
     /// Puts a record, in a commit of its own, and gives its CID.
     pub fn put_record(&self, did: &str, collection: &str, rkey: &str, record: impl Into<Record>) -> String {
         self.apply_writes(did, vec![Write::put(collection, rkey, record)]);
@@ -69,7 +75,7 @@ impl FakeHost {
     /// Makes one commit of these writes, and its event; writes that change nothing are left out, and if none is left
     /// there is no commit.
     pub fn apply_writes(&self, did: &str, writes: Vec<Write>) {
-        let rev = self.shared().clock.next();
+        let rev = self.next_rev();
         let mut state = self.lock();
         let account = account_mut(&mut state, did);
         let key = account.key.clone();
@@ -81,12 +87,29 @@ impl FakeHost {
 
     /// Puts many records in one commit WITHOUT an event: what the repo held before anybody listened.
     pub fn load_records(&self, did: &str, writes: impl IntoIterator<Item = Write>) {
-        let rev = self.shared().clock.next();
+        let rev = self.next_rev();
         let mut state = self.lock();
         let account = account_mut(&mut state, did);
         let key = account.key.clone();
         account.repo.load(writes, &rev, &key);
         account.rev = rev;
+    }
+
+    /// Sends a #commit that continues the repo and is signed by a stranger; the repo stays as it is.
+    pub fn forge_commit(&self, did: &str) {
+        let rev = self.next_rev();
+        let mut state = self.lock();
+        let mut forged = Account::clone(state.accounts.get(did).expect(NO_SUCH_ACCOUNT));
+        forged.key = SigningKey::derive(forged.key.curve(), u64::MAX, "a forger's key");
+        let write = Write::put("io.atcr.hold.crew", "forged", Record::Value(rev.clone().into()));
+        let change = forged.repo.apply(vec![write], &rev, &forged.key).expect("its rev makes the record new");
+        self.emit_commit_of(&mut state, &forged, change);
+    }
+
+    /// Lets the host tell a later rev for a repo that did not change, as after an account import.
+    pub fn touch_rev(&self, did: &str) {
+        let rev = self.next_rev();
+        account_mut(&mut self.lock(), did).rev = rev;
     }
 
     /// The CID of a record, if there is one.
@@ -105,7 +128,7 @@ impl FakeHost {
         self.account(did).expect(NO_SUCH_ACCOUNT).repo.head().block().cid.to_string()
     }
 
-    /// Deactivates an account (#account), or takes it down, or suspends it.
+    /// Deactivates an account (#account), or takes it down, or suspends or throttles it.
     pub fn set_inactive(&self, did: &str, status: Status) {
         let mut state = self.lock();
         account_mut(&mut state, did).status = status;
@@ -164,7 +187,7 @@ impl FakeHost {
     pub fn move_account(&self, did: &str, to: &FakeHost) {
         let mut moved = Account::clone(&self.account(did).expect(NO_SUCH_ACCOUNT));
         self.change_key(&mut moved);
-        moved.rev = self.shared().clock.next();
+        moved.rev = to.next_rev();
         moved.status = Status::Active;
         self.shared().directory.change(did, |identity| identity.pds = to.origin());
         {

@@ -1,7 +1,7 @@
 //! The clock that revs come from: TIDs of the real time, never twice the same, so that revs only grow.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
 
@@ -12,13 +12,14 @@ pub(crate) struct TidClock {
 }
 
 impl TidClock {
-    pub(crate) fn next(&self) -> String {
+    /// The next one, by a clock that is so far ahead.
+    pub(crate) fn next(&self, ahead: Duration) -> String {
         let now = now_micros();
         let last = self
             .last_micros
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)))
             .expect("the closure always gives a value");
-        tid(now.max(last + 1))
+        tid(now.max(last + 1) + ahead.as_micros() as u64)
     }
 }
 
@@ -41,7 +42,7 @@ mod tests {
     #[test]
     fn tids_have_thirteen_characters_and_sort_by_time() {
         let clock = TidClock::default();
-        let tids: Vec<String> = (0..100).map(|_| clock.next()).collect();
+        let tids: Vec<String> = (0..100).map(|_| clock.next(Duration::ZERO)).collect();
         assert!(tids.iter().all(|tid| tid.len() == 13));
         assert!(tids.is_sorted() && tids.windows(2).all(|pair| pair[0] != pair[1]));
         assert_eq!(tid(0), "2222222222222");

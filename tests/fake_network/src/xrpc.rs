@@ -142,6 +142,9 @@ async fn get_repo_status(State(host): State<FakeHost>, Query(of): Query<OfRepo>)
     let account = known(&host, &of.did)?;
     let body = match account.status.name() {
         None => json!({ "did": account.did, "active": true, "rev": account.rev }),
+        Some(status) if account.status.is_active() => {
+            json!({ "did": account.did, "active": true, "status": status, "rev": account.rev })
+        }
         Some(status) => json!({ "did": account.did, "active": false, "status": status }),
     };
     Ok(Json(body).into_response())
