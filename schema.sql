@@ -29,6 +29,7 @@ CREATE TABLE subscriptions (
     ever_connected    INTEGER NOT NULL DEFAULT 0,
     connected_since   INTEGER,                            -- NULL: not connected now (also after a restart)
     last_event_at     INTEGER,
+    restarts          INTEGER NOT NULL DEFAULT 0,         -- how often a silent connection was given up: a change asks for it
     relist_on_connect INTEGER NOT NULL DEFAULT 0,         -- repos were listed while the firehose was down: list them once more
     last_error        TEXT
 ) STRICT;
@@ -42,6 +43,8 @@ CREATE TABLE repos (
     active         INTEGER NOT NULL,
     status         TEXT,                                  -- why it is not active, in the protocol's words
     desynchronized INTEGER NOT NULL DEFAULT 0,            -- a resync is queued; what is indexed stays listed
+    unproven       INTEGER NOT NULL DEFAULT 0,            -- fetch it at the next comparison: an old host's ops could not be shown to be all
+    stale_head     BLOB,                                  -- head of a fetched answer older than the row: taken once the host lists it too
     rev            TEXT,                                  -- of the signed commit that the rows below come from
     head           BLOB,                                  -- CID of that commit
     data           BLOB                                   -- CID of its MST root; NULL: never fetched and verified
@@ -53,7 +56,8 @@ CREATE INDEX repos_by_host ON repos (host_id);
 CREATE TABLE identities (
     repo_id     INTEGER PRIMARY KEY REFERENCES repos (repo_id),
     signing_key TEXT    NOT NULL,
-    resolved_at INTEGER NOT NULL
+    resolved_at INTEGER NOT NULL,
+    checked_at  INTEGER                                   -- when a bad signature last had it asked for
 ) STRICT;
 
 -- The text of each collection once: 100,000 rows of one collection share four bytes instead of repeating its NSID.
@@ -83,19 +87,20 @@ CREATE TABLE repo_collections (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX repo_collections_by_repo ON repo_collections (repo_id);
 
--- Work to do. A host has one row for good (repo_id NULL): pending -> in_progress (probe, list its repos) -> subscribed. A repo has
+-- Work to do. A host has one row for good (repo_id NULL): pending -> in_progress (probe, list its repos) -> subscribed, until it is
+-- compared again. A repo has
 -- a row only while there is work on it. `failed` waits for `next_attempt_at` like `pending`, and says why in `last_error`.
 -- A row that is in_progress past its lease is claimable again: its process or task died.
 CREATE TABLE crawl_queue (
-    job_id           INTEGER PRIMARY KEY,
+    job_id           INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: a late worker must not take another claim for its own
     host_id          INTEGER NOT NULL REFERENCES hosts (host_id),
     repo_id          INTEGER REFERENCES repos (repo_id),
-    kind             TEXT    NOT NULL CHECK (kind IN ('host', 'repo', 'identity')),
+    kind             TEXT    NOT NULL CHECK (kind IN ('host', 'repo', 'status', 'identity')),
     status           TEXT    NOT NULL CHECK (status IN ('pending', 'in_progress', 'subscribed', 'failed')),
     attempts         INTEGER NOT NULL DEFAULT 0,
     next_attempt_at  INTEGER NOT NULL,                    -- 0: at the head of its host's share
     lease_expires_at INTEGER,
-    again            TEXT CHECK (again IN ('host', 'repo', 'identity')), -- asked for while in progress: to be done once more after it
+    again            TEXT CHECK (again IN ('host', 'repo', 'status', 'identity')), -- asked for while in progress: to be done once more after it
     reindex          INTEGER NOT NULL DEFAULT 0,          -- queued by a wider filter, and not tried yet
     page_cursor      TEXT,                                -- listRepos: saved with the page's repos
     last_error       TEXT,
@@ -106,7 +111,7 @@ CREATE UNIQUE INDEX crawl_queue_repo ON crawl_queue (repo_id, host_id) WHERE rep
 CREATE INDEX crawl_queue_due_repos ON crawl_queue (host_id, next_attempt_at)
     WHERE repo_id IS NOT NULL AND status IN ('pending', 'failed');
 CREATE INDEX crawl_queue_due_hosts ON crawl_queue (next_attempt_at)
-    WHERE repo_id IS NULL AND status IN ('pending', 'failed');
+    WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed');
 CREATE INDEX crawl_queue_by_host ON crawl_queue (host_id, status);
 CREATE INDEX crawl_queue_leases ON crawl_queue (lease_expires_at) WHERE status = 'in_progress';
 CREATE INDEX crawl_queue_by_status ON crawl_queue (status);

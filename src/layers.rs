@@ -5,21 +5,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each part may use, besides `syntax`.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("syntax", &[]),
     ("repo", &[]),
     ("metrics", &[]),
+    ("clock", &[]),
     ("config", &[]),
     ("host", &["repo"]),
     ("identity", &["repo", "host"]),
-    ("store", &["repo", "config"]),
+    ("store", &["repo", "config", "clock"]),
     ("index", &["repo", "host", "store"]),
-    ("api", &["repo", "store", "metrics"]),
-    ("crawl", &["repo", "host", "identity", "store", "index", "metrics"]),
-    ("subscribe", &["repo", "host", "store", "index", "metrics"]),
-    ("service", &["config", "host", "identity", "store", "index", "api", "crawl", "subscribe", "metrics"]),
+    ("api", &["repo", "store", "metrics", "clock"]),
+    ("crawl", &["repo", "host", "identity", "store", "index", "metrics", "clock"]),
+    ("subscribe", &["repo", "host", "store", "index", "metrics", "clock"]),
+    ("service", &["config", "host", "identity", "store", "index", "api", "crawl", "subscribe", "metrics", "clock"]),
     ("cli", &["config", "service"]),
     ("layers", &[]),
+    ("simulation", &["config", "host", "identity", "repo", "store", "index", "crawl", "subscribe", "metrics", "clock"]),
 ];
 
 #[test]

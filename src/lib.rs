@@ -13,6 +13,7 @@
 //! index       verified facts -> row changes; the verdicts         store      SQLite: the only SQL, the only blocking
 //! host        everything that is sent to a host; SSRF, budgets    identity   DID -> signing key, PDS
 //! repo        CAR, commit, signature, MST, DAG-CBOR: pure         syntax     Did, Nsid, Rev, Host ..: parsed at the edge
+//! clock       our clock, and whether to believe it
 //! ```
 //!
 //! # Layers
@@ -26,7 +27,7 @@
 //! index
 //! store | identity
 //! host
-//! repo | config | metrics
+//! repo | config | metrics | clock
 //! syntax
 //! ```
 //!
@@ -62,6 +63,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod crawl;
 pub mod host;
@@ -72,6 +74,8 @@ mod layers;
 pub mod metrics;
 pub mod repo;
 pub mod service;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod subscribe;
 pub mod syntax;

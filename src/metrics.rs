@@ -34,6 +34,7 @@ struct Inner {
     firehose_connects: Family<OutcomeLabels, Counter>,
     crawl_jobs: Family<JobLabels, Counter>,
     listed_rows_skipped: Counter,
+    missed_commits: Counter,
     repos_rejected: Family<ReasonLabels, Counter>,
     records_written: Counter,
     records_deleted: Counter,
@@ -92,6 +93,8 @@ pub struct Sizes {
     pub connected_firehoses: i64,
     /// The database file, in bytes.
     pub database_bytes: i64,
+    /// Whether most hosts are ahead of our clock.
+    pub clock_is_behind: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,6 +147,8 @@ impl Metrics {
         let firehose_connects = add.family("firehose_connects", "Attempts to connect a firehose, by outcome");
         let crawl_jobs = add.family("crawl_jobs", "Finished attempts at crawl jobs by kind and outcome");
         let listed_rows_skipped = add.counter("listed_rows_skipped", "Rows of listRepos that made no sense");
+        let missed_commits =
+            add.counter("missed_commits", "Repos whose listed head differed and on which no event arrived");
         let repos_rejected = add.family("repos_rejected", "Fetched repos that failed verification, by reason");
         let records_written = add.counter("records_written", "Records created or updated in the index");
         let records_deleted = add.counter("records_deleted", "Records deleted from the index");
@@ -162,6 +167,7 @@ impl Metrics {
             firehose_connects,
             crawl_jobs,
             listed_rows_skipped,
+            missed_commits,
             repos_rejected,
             records_written,
             records_deleted,
@@ -194,6 +200,11 @@ impl Metrics {
     /// Counts rows of listRepos that made no sense.
     pub fn listed_rows_skipped(&self, rows: u64) {
         self.0.listed_rows_skipped.inc_by(rows);
+    }
+
+    /// Counts repos whose listed head differed and on which no event arrived.
+    pub fn missed_commits(&self, repos: u64) {
+        self.0.missed_commits.inc_by(repos);
     }
 
     /// Counts a fetched repo that failed verification.
@@ -240,6 +251,7 @@ impl Sizes {
         add.rows("repos", "Repos by account status", "status", &self.repos);
         for (name, help, value) in [
             ("records", "Indexed records", self.records),
+            ("clock_behind", "1 when most hosts are ahead of our clock", i64::from(self.clock_is_behind)),
             ("desynchronized_repos", "Repos known to be out of step with their host", self.desynchronized_repos),
             ("repos_to_reindex", "Repos to be fetched again since the filter was widened", self.repos_to_reindex),
             ("held_events", "Live events that wait for their repo", self.held_events),

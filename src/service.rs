@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Phase, Readiness};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::crawl::{self, Crawler};
 use crate::host::{Client, Outbound};
@@ -80,11 +81,14 @@ impl Service {
         let outbound = Outbound::new(config.outbound.policy, config.outbound.user_agent.clone());
         let client = Arc::new(Client::new(outbound).context("cannot make an HTTP client")?);
         let resolver = Arc::new(Resolver::new(client.clone(), config.outbound.plc_url.parse()?));
+        let clock = Clock::default();
         let crawler = Crawler {
             store: store.clone(),
             client: client.clone(),
             resolver,
             metrics: metrics.clone(),
+            clock: clock.clone(),
+            compare_every: timing.crawl.compare_every.unwrap_or(config.crawl.interval),
             timing: timing.crawl,
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -92,6 +96,7 @@ impl Service {
             store: store.clone(),
             client,
             metrics: metrics.clone(),
+            clock: clock.clone(),
             dials: Arc::new(Semaphore::new(DIALS_AT_ONCE)),
             verifiers: Arc::new(Semaphore::new(cores)),
             timing: timing.subscribe,
@@ -107,7 +112,7 @@ impl Service {
         let last = CancellationToken::new();
         let mut internal_task = JoinSet::new();
         if let Some(listener) = internal {
-            let router = api::internal_router(store.clone(), metrics, readiness.clone());
+            let router = api::internal_router(store.clone(), metrics, readiness.clone(), clock);
             internal_task.spawn(api::serve(listener, router, last.clone()));
         }
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.

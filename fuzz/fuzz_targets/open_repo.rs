@@ -11,5 +11,5 @@ fuzz_target!(|bytes: &[u8]| {
         PublicKey::from_did_key("did:key:zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc").expect("valid");
     let filter = CollectionFilter::parse("*").expect("valid");
     // The private half of this key is not at hand: no input can be a repo of this account.
-    assert!(open_repo(bytes.to_vec().into(), &did, &key, u64::MAX, &filter).is_err());
+    assert!(open_repo(bytes.to_vec().into(), &did, &key.into(), u64::MAX, &filter).is_err());
 });

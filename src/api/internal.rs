@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::ApiError;
+use crate::clock::Clock;
 use crate::metrics::{self, Metrics, Sizes};
 use crate::store::{HostReport, Stats, Store};
 
@@ -60,23 +61,24 @@ struct Internal {
     store: Store,
     metrics: Metrics,
     readiness: Readiness,
+    clock: Clock,
 }
 
 /// Everything that the internal listener answers.
-pub fn internal_router(store: Store, metrics: Metrics, readiness: Readiness) -> Router {
+pub fn internal_router(store: Store, metrics: Metrics, readiness: Readiness, clock: Clock) -> Router {
     Router::new()
         .route("/metrics", get(metrics_text))
         .route("/hosts", get(hosts))
         .route("/ready", get(ready))
-        .with_state(Internal { store, metrics, readiness })
+        .with_state(Internal { store, metrics, readiness, clock })
 }
 
 async fn metrics_text(State(internal): State<Internal>) -> Result<Response, ApiError> {
-    let text = internal.metrics.render(&sizes(internal.store.stats().await?));
+    let text = internal.metrics.render(&sizes(internal.store.stats().await?, internal.clock.is_behind()));
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-fn sizes(stats: Stats) -> Sizes {
+fn sizes(stats: Stats, clock_is_behind: bool) -> Sizes {
     Sizes {
         queue: stats.queue,
         hosts: stats.hosts,
@@ -87,6 +89,7 @@ fn sizes(stats: Stats) -> Sizes {
         held_events: stats.held_events,
         connected_firehoses: stats.connected_firehoses,
         database_bytes: stats.database_size_bytes,
+        clock_is_behind,
     }
 }
 
@@ -106,6 +109,8 @@ struct Ready {
     reasons: Vec<&'static str>,
     /// Whether every list that the filter covers is whole.
     index_complete: bool,
+    /// Whether most hosts write revs ahead of our clock: then nobody is refused for it, and the clock should be set right.
+    clock_is_behind: bool,
     /// Repos that wait to be fetched again since the filter was widened.
     repos_to_reindex: i64,
 }
@@ -125,5 +130,8 @@ async fn ready(State(internal): State<Internal>) -> (StatusCode, Json<Ready>) {
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let index_complete = internal.store.is_complete();
-    (status, Json(Ready { ready, reasons, index_complete, repos_to_reindex }))
+    (
+        status,
+        Json(Ready { ready, reasons, index_complete, clock_is_behind: internal.clock.is_behind(), repos_to_reindex }),
+    )
 }

@@ -56,7 +56,7 @@ impl World {
                 policy,
                 public_hostname: Some(own_name),
             }),
-            internal: internal_router(store.clone(), metrics, readiness.clone()),
+            internal: internal_router(store.clone(), metrics, readiness.clone(), crate::clock::Clock::default()),
             readiness,
             store,
             directory,

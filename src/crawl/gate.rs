@@ -65,7 +65,8 @@ impl Gate {
         *self.busy.entry(host).or_default() += 1;
     }
 
-    pub(super) fn ended(&mut self, host: HostId, how: Ended, now: i64) {
+    /// A job of the host ended. A wake since it began overrules what it met.
+    pub(super) fn ended(&mut self, host: HostId, how: Ended, begun_at: i64, now: i64) {
         if let Some(busy) = self.busy.get_mut(&host) {
             *busy -= 1;
             if *busy == 0 {
@@ -78,11 +79,11 @@ impl Gate {
             }
             Ended::Unreachable => {
                 let failures = self.pauses.get(&host).map_or(0, |pause| pause.failures);
-                self.pause(host, full_jitter(failures, self.pause_base, PAUSE_CAP), failures + 1, now);
+                self.pause(host, full_jitter(failures, self.pause_base, PAUSE_CAP), failures + 1, begun_at, now);
             }
             Ended::Wait(wait) => {
                 let failures = self.pauses.get(&host).map_or(0, |pause| pause.failures);
-                self.pause(host, wait, failures, now);
+                self.pause(host, wait, failures, begun_at, now);
             }
         }
     }
@@ -96,9 +97,9 @@ impl Gate {
         self.pauses.get(&host).is_none_or(|pause| pause.until <= now)
     }
 
-    fn pause(&mut self, host: HostId, wait: Duration, failures: u32, now: i64) {
+    fn pause(&mut self, host: HostId, wait: Duration, failures: u32, since: i64, now: i64) {
         let until = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
-        self.pauses.insert(host, Pause { since: now, until, failures });
+        self.pauses.insert(host, Pause { since, until, failures });
     }
 }
 
@@ -132,10 +133,11 @@ mod tests {
     fn an_unreachable_host_gets_no_worker_until_its_pause_ends_or_it_is_woken() {
         let mut gate = Gate::new(4, 2, Duration::from_secs(1));
         gate.started(HostId(1));
-        gate.ended(HostId(1), Ended::Wait(Duration::from_secs(60)), 1_000);
+        gate.ended(HostId(1), Ended::Wait(Duration::from_secs(60)), 900, 1_000);
         assert!(gate.share(&due(&[1]), 2_000).is_empty());
         assert_eq!(gate.next_open(2_000), Some(61_000));
-        assert_eq!(gate.share(&[(HostId(1), 1_500)], 2_000), [(HostId(1), 2)]);
+        assert!(gate.share(&[(HostId(1), 899)], 2_000).is_empty(), "the wake was before the job that failed");
+        assert_eq!(gate.share(&[(HostId(1), 950)], 2_000), [(HostId(1), 2)]);
         assert_eq!(gate.share(&due(&[1]), 61_000), [(HostId(1), 2)]);
     }
 
@@ -144,12 +146,12 @@ mod tests {
         let mut gate = Gate::new(4, 2, Duration::from_secs(1));
         for failures in 1..=20 {
             gate.started(HostId(1));
-            gate.ended(HostId(1), Ended::Unreachable, 0);
+            gate.ended(HostId(1), Ended::Unreachable, 0, 0);
             assert_eq!(gate.pauses[&HostId(1)].failures, failures);
         }
         assert!(gate.pauses[&HostId(1)].until <= 300_000);
         gate.started(HostId(1));
-        gate.ended(HostId(1), Ended::Answered, 0);
+        gate.ended(HostId(1), Ended::Answered, 0, 0);
         assert!(gate.pauses.is_empty());
     }
 }

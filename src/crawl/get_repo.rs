@@ -1,24 +1,32 @@
-//! A repo's job: resolve the identity, require that it names this host, fetch (`com.atproto.sync.getRepo`), verify, replace.
+//! A repo's job: resolve the identity, require that it names this host, fetch (`com.atproto.sync.getRepo`), verify, replace. The other kinds
+//! of job are the first steps of it alone.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{Crawler, Ended};
-use crate::host::{HostError, RepoCar, RepoRefusal, full_jitter};
+use crate::clock::Clock;
+use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus, full_jitter};
 use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Replaced};
 use crate::metrics;
-use crate::repo::{self, PublicKey, RepoError};
-use crate::store::{Durability, JobKind, RepoJob, Status, StoreError, unix_millis};
-use crate::syntax::Host;
+use crate::repo::commit::CommitError;
+use crate::repo::{self, PublicKey, RepoError, Snapshot, Trust};
+use crate::store::{Durability, HostId, JobKind, RepoJob, Status, StoreError, Tx, TxResult, Urgency};
+use crate::syntax::{CollectionFilter, Did, Host, Rev};
 
 /// For what a moment may heal: the network, a host in trouble, a stale answer.
 const RETRY_CAP: Duration = Duration::from_secs(3600);
 /// For what its owner has to mend: a broken repo is not fetched whole every hour.
 const BROKEN_RETRY_CAP: Duration = Duration::from_secs(12 * 3600);
 
+/// A host that names an account of another is not believed again at once.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+
 /// Why a repo could not be fetched.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     #[error("{0}")]
     Host(#[from] HostError),
     #[error("identity: {0}")]
@@ -34,9 +42,10 @@ enum Failure {
 }
 
 /// What was found, when nothing failed.
-enum Found {
+pub(crate) enum Found {
     Replaced(index::Replacement),
     Refreshed,
+    StatusAsked,
     Inactive(Status),
     Gone,
     Overtaken,
@@ -61,7 +70,10 @@ pub(super) async fn work(crawler: &Crawler, job: RepoJob) -> Result<Ended, Store
 }
 
 async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failure>, StoreError> {
-    let key = match signing_key(crawler, job).await {
+    if job.kind == JobKind::Status {
+        return ask_status(crawler, job).await;
+    }
+    let key = match signing_key(job, crawler.resolver.resolve(&job.did).await) {
         Ok(Some(key)) => key,
         Ok(None) => return Ok(Ok(Found::Gone)),
         Err(failure) => return Ok(Err(failure)),
@@ -73,22 +85,74 @@ async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failu
     }
     let car = match crawler.client.get_repo(&job.host, &job.did).await {
         Ok(car) => car,
-        Err(error) => {
-            return Ok(match error.repo_refusal() {
-                Some(RepoRefusal::NotFound) => Ok(Found::Gone),
-                Some(RepoRefusal::Deactivated) => Ok(Found::Inactive(Status::Deactivated)),
-                Some(RepoRefusal::Suspended) => Ok(Found::Inactive(Status::Suspended)),
-                Some(RepoRefusal::Takendown) => Ok(Found::Inactive(Status::Takendown)),
-                None => Err(error.into()),
-            });
-        }
+        Err(error) => return Ok(refusal(&error).ok_or(error.into())),
     };
     replace(crawler, job, car, key).await
 }
 
+/// What the host says of the account by refusing its repo.
+pub(crate) fn refusal(error: &HostError) -> Option<Found> {
+    Some(match error.repo_refusal()? {
+        RepoRefusal::NotFound => Found::Gone,
+        RepoRefusal::Deactivated => Found::Inactive(Status::Deactivated),
+        RepoRefusal::Suspended => Found::Inactive(Status::Suspended),
+        RepoRefusal::Takendown => Found::Inactive(Status::Takendown),
+    })
+}
+
+/// The host does not list the account any more: what does it say of it? Old holds that lack the method are asked for the repo.
+async fn ask_status(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failure>, StoreError> {
+    let asked = match status_answer(crawler.client.get_repo_status(&job.host, &job.did).await) {
+        Ok(asked) => asked,
+        Err(settled) => return Ok(settled),
+    };
+    let job = job.clone();
+    crawler.store.write(Durability::Replayable, move |tx| asked.write(tx, &job)).await?;
+    Ok(Ok(Found::StatusAsked))
+}
+
+/// What getRepoStatus leaves to be done.
+pub(crate) enum StatusAsked {
+    /// The account is active, at this rev.
+    Active(Option<Rev>),
+    /// The host does not know the method.
+    NoMethod,
+}
+
+/// Reads the answer of getRepoStatus; an error is what settles the job by itself.
+pub(crate) fn status_answer(answer: Result<RepoStatus, HostError>) -> Result<StatusAsked, Result<Found, Failure>> {
+    match answer {
+        Ok(status) if status.active => Ok(StatusAsked::Active(status.rev)),
+        Ok(status) => Err(Ok(match Status::parse(status.status.as_deref().unwrap_or_default()) {
+            Status::Deleted => Found::Gone,
+            status => Found::Inactive(status),
+        })),
+        Err(error) => match refusal(&error) {
+            Some(found) => Err(Ok(found)),
+            None if error.is_answer() => Ok(StatusAsked::NoMethod),
+            None => Err(Err(error.into())),
+        },
+    }
+}
+
+impl StatusAsked {
+    pub(crate) fn write(&self, tx: &Tx, job: &RepoJob) -> TxResult<()> {
+        match self {
+            StatusAsked::Active(rev) => index::fetched_status(tx, job, rev.as_ref()),
+            StatusAsked::NoMethod => {
+                tx.queue_repo(job.host_id, job.repo_id, JobKind::Repo, Urgency::First)?;
+                tx.finish_repo_job(job.job_id)
+            }
+        }
+    }
+}
+
 /// The key that signs the repo, when its DID document names this host; None for a DID that is gone.
-async fn signing_key(crawler: &Crawler, job: &RepoJob) -> Result<Option<PublicKey>, Failure> {
-    let Identity { pds, signing_key, .. } = match crawler.resolver.resolve(&job.did).await {
+pub(crate) fn signing_key(
+    job: &RepoJob,
+    resolved: Result<Identity, IdentityError>,
+) -> Result<Option<PublicKey>, Failure> {
+    let Identity { pds, signing_key, .. } = match resolved {
         Ok(identity) => identity,
         Err(IdentityError::NotFound) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -105,20 +169,15 @@ async fn replace(
     car: RepoCar,
     key: PublicKey,
 ) -> Result<Result<Found, Failure>, StoreError> {
-    let (did, filter, did_key) = (job.did.clone(), crawler.store.filter().clone(), key.to_did_key());
-    let now_micros = unix_millis().unsigned_abs() * 1000;
-    let verified = tokio::task::spawn_blocking(move || {
-        let RepoCar { bytes, large: permit } = car;
-        let snapshot = repo::open_repo(bytes.into(), &did, &key, now_micros, &filter)?;
-        Ok::<_, RepoError>((snapshot, permit))
-    })
-    .await
-    .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    let (snapshot, permit) = match verified {
-        Ok(verified) => verified,
-        Err(error) => {
-            crawler.metrics.repo_rejected(error.reason());
-            return Ok(Err(error.into()));
+    let did_key = key.to_did_key();
+    let RepoCar { bytes, large: permit } = car;
+    let snapshot = match verify(crawler, job, bytes.into(), key).await? {
+        Ok(snapshot) => snapshot,
+        Err(failure) => {
+            if let Failure::Repo(error) = &failure {
+                crawler.metrics.repo_rejected(error.reason());
+            }
+            return Ok(Err(failure));
         }
     };
     let claimed = job.clone();
@@ -138,6 +197,73 @@ async fn replace(
     })
 }
 
+/// Verifies a fetched repo. After a migration its head is still signed by an earlier key, until the first write: it is the account's own
+/// when its tree was verified before, or when the PLC directory knows the key that signed it.
+async fn verify(
+    crawler: &Crawler,
+    job: &RepoJob,
+    car: Bytes,
+    key: PublicKey,
+) -> Result<Result<Snapshot, Failure>, StoreError> {
+    let did = job.did.clone();
+    let trust = crawler.store.read(move |tx| first_trust(tx, &did, key)).await?;
+    let refused = match open(crawler, job, car.clone(), trust).await {
+        Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
+        opened => return Ok(opened.map_err(Failure::from)),
+    };
+    let trust = match second_trust(refused, crawler.resolver.earlier_keys(&job.did).await) {
+        Ok(trust) => trust,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    Ok(open(crawler, job, car, trust).await.map_err(Failure::from))
+}
+
+/// The current key, and the tree that was verified before.
+pub(crate) fn first_trust(tx: &Tx, did: &Did, key: PublicKey) -> TxResult<Trust> {
+    let data = tx.repo(did)?.and_then(|repo| repo.verified).map(|(_, data)| data);
+    Ok(Trust { keys: vec![key], data })
+}
+
+/// When the first trust refused the commit: the keys that the account had before, if there are any.
+pub(crate) fn second_trust(
+    refused: RepoError,
+    earlier_keys: Result<Vec<PublicKey>, IdentityError>,
+) -> Result<Trust, Failure> {
+    match earlier_keys {
+        Ok(keys) if keys.is_empty() => Err(refused.into()),
+        Ok(keys) => Ok(Trust { keys, data: None }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn open(crawler: &Crawler, job: &RepoJob, car: Bytes, trust: Trust) -> Result<Snapshot, RepoError> {
+    let (did, filter, clock) = (job.did.clone(), crawler.store.filter().clone(), crawler.clock.clone());
+    let host_id = job.host_id;
+    let opened = tokio::task::spawn_blocking(move || open_noting_clock(car, &did, &trust, host_id, &filter, &clock));
+    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Opens a repo; its rev is its host's vote on whether it is our clock that is wrong.
+pub(crate) fn open_noting_clock(
+    car: Bytes,
+    did: &Did,
+    trust: &Trust,
+    host_id: HostId,
+    filter: &CollectionFilter,
+    clock: &Clock,
+) -> Result<Snapshot, RepoError> {
+    let opened = repo::open_repo(car, did, trust, clock.judging_micros(), filter);
+    let rev = match &opened {
+        Ok(snapshot) => Some(&snapshot.commit.rev),
+        Err(RepoError::Commit(CommitError::FutureRev(rev))) => Some(rev),
+        Err(_) => None,
+    };
+    if let Some(rev) = rev {
+        clock.refuses(host_id.0, rev.timestamp_micros());
+    }
+    opened
+}
+
 async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), StoreError> {
     let job = job.clone();
     match found {
@@ -148,7 +274,7 @@ async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), St
             crawler.metrics.records_skipped("indexed_uncanonical", changed.uncanonical);
             Ok(())
         }
-        Found::Refreshed | Found::Overtaken => Ok(()),
+        Found::Refreshed | Found::StatusAsked | Found::Overtaken => Ok(()),
         Found::Gone => {
             let deleted = crawler.store.write(Durability::Replayable, move |tx| index::fetched_gone(tx, &job)).await?;
             crawler.metrics.records_deleted(deleted);
@@ -161,35 +287,18 @@ async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), St
 }
 
 async fn fail(crawler: &Crawler, job: RepoJob, failure: Failure) -> Result<Ended, StoreError> {
-    let words = failure.to_string();
     let ended = failure.ended();
-    let asked_to_wait = failure.retry_after();
     let retry_in = full_jitter(job.attempts, crawler.timing.retry_base, failure.retry_cap());
-    crawler
-        .store
-        .write(Durability::Replayable, move |tx| {
-            if let Some(wait) = asked_to_wait {
-                return tx.postpone_job(job.job_id, &words, wait);
-            }
-            if ended == Ended::Unreachable {
-                tx.give_up_reindex(job.host_id)?;
-            }
-            if let Failure::NotAtThisHost(named) = &failure
-                && index::not_at_this_host(tx, &job, named.as_ref())?
-            {
-                return Ok(());
-            }
-            tx.fail_job(job.job_id, &words, retry_in)
-        })
-        .await?;
+    crawler.store.write(Durability::Replayable, move |tx| failure.write(tx, &job, retry_in)).await?;
     Ok(ended)
 }
 
 impl Found {
-    fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self {
             Found::Replaced(_) => "done",
             Found::Refreshed => "identity_refreshed",
+            Found::StatusAsked => "status_asked",
             Found::Inactive(_) => "inactive",
             Found::Gone => "gone",
             Found::Overtaken => "overtaken",
@@ -217,8 +326,25 @@ impl Failure {
         }
     }
 
+    /// Writes it down, with the time until the next attempt.
+    pub(crate) fn write(&self, tx: &Tx, job: &RepoJob, retry_in: Duration) -> TxResult<()> {
+        let words = self.to_string();
+        if let Some(wait) = self.retry_after() {
+            return tx.postpone_job(job.job_id, &words, wait);
+        }
+        if self.ended() == Ended::Unreachable {
+            tx.give_up_reindex(job.host_id)?;
+        }
+        let is_another_hosts = match self {
+            Failure::NotAtThisHost(named) => index::not_at_this_host(tx, job, named.as_ref())?,
+            _ => false,
+        };
+        let least = if is_another_hosts { REFUSED_FOR } else { Duration::ZERO };
+        tx.fail_job(job.job_id, &words, least + retry_in)
+    }
+
     /// Only the host itself can pause its other jobs: a DID document may come from anywhere.
-    fn ended(&self) -> Ended {
+    pub(crate) fn ended(&self) -> Ended {
         match self {
             Failure::Host(error) => match error.retry_after() {
                 Some(wait) => Ended::Wait(wait),

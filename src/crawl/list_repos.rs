@@ -2,16 +2,17 @@
 //! matters: what is written while the list is read is heard on the firehose.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Crawler, Ended};
-use crate::host::{HostError, ListReposPage, full_jitter};
+use crate::host::{HostError, ListReposPage, ListedRepo, full_jitter};
 use crate::index;
 use crate::metrics;
-use crate::store::{Durability, HostJob, StoreError};
+use crate::store::{Durability, HostId, HostJob, RepoId, StoreError};
 
 const PAGE_REPOS: u16 = 1000;
 /// Against hosts that make up new page cursors for ever: 100 million accounts.
@@ -54,10 +55,14 @@ async fn fail(crawler: &Crawler, job: HostJob, error: HostError) -> Result<Ended
 }
 
 async fn crawl(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>, StoreError> {
+    let host_id = job.host_id;
+    // A host whose firehose stands needs no proof: comparing it costs the pages of its list alone.
+    if crawler.store.read(move |tx| tx.is_connected(host_id)).await? {
+        return list(crawler, job).await;
+    }
     if let Err(error) = probe(crawler, job).await {
         return Ok(Err(error));
     }
-    let host_id = job.host_id;
     crawler.store.write(Durability::Replayable, move |tx| tx.host_reached(host_id)).await?;
     if !firehose_connects(crawler, job).await? {
         tracing::info!(host = %job.host, "listing repos without a firehose: it does not connect; is WebSocket let through?");
@@ -92,37 +97,116 @@ async fn firehose_connects(crawler: &Crawler, job: &HostJob) -> Result<bool, Sto
     }
 }
 
+/// Walks the list, from where it was left. Repos that differ are looked at again after a moment; after a walk from the first page to
+/// a plain end, repos of the host that it did not name are asked after.
 async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>, StoreError> {
     let (host_id, job_id) = (job.host_id, job.job_id);
     // Read after the firehose stands: a connection without a cursor starts the listing again.
-    let mut page_cursor = crawler.store.read(move |tx| tx.page_cursor(job_id)).await?;
-    let mut seen = HashSet::new();
+    let mut walk = Walk::from(crawler.store.read(move |tx| tx.page_cursor(job_id)).await?);
     for _ in 0..MAX_PAGES {
-        let page = match crawler.client.list_repos(&job.host, page_cursor.as_deref(), PAGE_REPOS).await {
+        let page = match crawler.client.list_repos(&job.host, walk.page_cursor(), PAGE_REPOS).await {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
         };
-        let ListReposPage { repos, skipped, cursor } = page;
+        let skipped = page.skipped;
         crawler.metrics.listed_rows_skipped(skipped as u64);
-        // One that repeats would go round for ever.
-        let next = cursor.filter(|cursor| seen.insert(fingerprint(cursor)));
-        let saved = next.clone();
+        let repos = walk.pass(page);
+        let saved = walk.page_cursor().map(str::to_owned);
         let listed = crawler
             .store
             .write(Durability::Replayable, move |tx| index::list_page(tx, host_id, job_id, &repos, saved.as_deref()))
             .await?;
-        tracing::debug!(host = %job.host, new = listed.new, changed = listed.changed, skipped, "listed a page of repos");
-        match next {
-            Some(next) => page_cursor = Some(next),
-            None => break,
+        let (new, queued, differ) = (listed.new, listed.queued, listed.suspects.len());
+        tracing::debug!(host = %job.host, new, queued, differ, skipped, "listed a page of repos");
+        if differ > 0 {
+            tokio::time::sleep(crawler.timing.grace).await;
+            let missed = crawler
+                .store
+                .write(Durability::Replayable, move |tx| index::settle_suspects(tx, host_id, &listed.suspects))
+                .await?;
+            crawler.metrics.missed_commits(missed as u64);
+        }
+        if walk.page_cursor().is_none() {
+            break;
         }
     }
-    crawler.store.write(Durability::Replayable, move |tx| tx.finish_host_job(job_id)).await?;
+    if let Some(repos_seen) = walk.whole() {
+        ask_after_missing(crawler, host_id, repos_seen).await?;
+    }
+    // Earlier than asked, never later, and not all hosts of a start together.
+    let compare_in = crawler.compare_every.mul_f64(0.85 + 0.15 * fastrand::f64());
+    crawler.store.write(Durability::Replayable, move |tx| tx.finish_host_job(job_id, compare_in)).await?;
     Ok(Ok(()))
 }
 
-fn fingerprint(page_cursor: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    page_cursor.hash(&mut hasher);
-    hasher.finish()
+async fn ask_after_missing(crawler: &Crawler, host_id: HostId, seen: Seen) -> Result<(), StoreError> {
+    let seen = Arc::new(seen);
+    let mut after = Some(RepoId(0));
+    while let Some(from) = after {
+        let seen = seen.clone();
+        let is_listed = move |did: &str| seen.contains(did);
+        after = crawler
+            .store
+            .write(Durability::Replayable, move |tx| index::ask_after_missing(tx, host_id, from, is_listed))
+            .await?;
+    }
+    Ok(())
+}
+
+/// A walk of a host's list.
+pub(crate) struct Walk {
+    page_cursor: Option<String>,
+    is_whole: bool,
+    cursors_seen: Seen,
+    repos_seen: Seen,
+}
+
+impl Walk {
+    /// A walk that goes on at this page, or begins.
+    pub(crate) fn from(page_cursor: Option<String>) -> Walk {
+        let is_whole = page_cursor.is_none();
+        Walk { page_cursor, is_whole, cursors_seen: Seen::default(), repos_seen: Seen::default() }
+    }
+
+    /// The page to ask for: the first, the next, and none after the last one passed.
+    pub(crate) fn page_cursor(&self) -> Option<&str> {
+        self.page_cursor.as_deref()
+    }
+
+    /// Passes a page; answers its repos.
+    pub(crate) fn pass(&mut self, page: ListReposPage) -> Vec<ListedRepo> {
+        let ListReposPage { repos, skipped, cursor } = page;
+        for repo in &repos {
+            self.repos_seen.insert(repo.did.as_str());
+        }
+        // One that repeats would go round for ever; who sends it may have left repos out.
+        let repeats = cursor.as_deref().is_some_and(|cursor| !self.cursors_seen.insert(cursor));
+        self.is_whole &= !repeats && skipped == 0;
+        self.page_cursor = cursor.filter(|_| !repeats);
+        repos
+    }
+
+    /// After the last page: the repos that were listed, when the walk began at the first page and left nothing out.
+    pub(crate) fn whole(self) -> Option<Seen> {
+        Some(self.repos_seen).filter(|_| self.is_whole && self.page_cursor.is_none())
+    }
+}
+
+/// Texts that were seen, at 8 bytes each: a host may list millions of repos.
+#[derive(Default)]
+pub(crate) struct Seen {
+    state: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Seen {
+    /// Answers whether it is new.
+    fn insert(&mut self, text: &str) -> bool {
+        let hash = self.state.hash_one(text);
+        self.hashes.insert(hash)
+    }
+
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        self.hashes.contains(&self.state.hash_one(text))
+    }
 }

@@ -3,8 +3,8 @@
 //! Fair between hosts: each gets its share of the workers in turn, however many jobs it has.
 
 mod gate;
-mod get_repo;
-mod list_repos;
+pub(crate) mod get_repo;
+pub(crate) mod list_repos;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Clock, now_millis};
 use crate::host::Client;
 use crate::identity::Resolver;
 use crate::metrics::Metrics;
-use crate::store::{Durability, HostId, JobId, Store, StoreError, unix_millis};
+use crate::store::{Durability, HostId, JobId, Store, StoreError};
 use gate::Gate;
 
 /// Hosts probed and listed at once; one that waits for its firehose holds its place for up to 30 s.
@@ -41,6 +42,10 @@ pub struct Crawler {
     pub resolver: Arc<Resolver>,
     /// For counting.
     pub metrics: Metrics,
+    /// For judging revs.
+    pub clock: Clock,
+    /// How often a host's repos are compared with the index.
+    pub compare_every: Duration,
     /// Times, for tests to shorten.
     pub timing: Timing,
 }
@@ -50,19 +55,28 @@ pub struct Crawler {
 pub struct Timing {
     /// How long a host's repos are not listed because its firehose does not connect.
     pub firehose_wait: Duration,
+    /// How long a repo whose listed head differs is given for its event to arrive.
+    pub grace: Duration,
+    /// Instead of the configured interval between comparisons.
+    pub compare_every: Option<Duration>,
     /// The first wait before trying again (full jitter).
     pub retry_base: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing { firehose_wait: Duration::from_secs(30), retry_base: Duration::from_secs(1) }
+        Timing {
+            firehose_wait: Duration::from_secs(30),
+            grace: Duration::from_secs(3),
+            compare_every: None,
+            retry_base: Duration::from_secs(1),
+        }
     }
 }
 
 /// How a job ended, as far as the host's other jobs are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub(crate) enum Ended {
     /// The host answered, whatever it said.
     Answered,
     /// The host could not be reached, or is in trouble.
@@ -73,7 +87,8 @@ enum Ended {
 
 enum Running {
     Host(JobId),
-    Repo(JobId, HostId),
+    /// With the time of its claim (Unix milliseconds).
+    Repo(JobId, HostId, i64),
 }
 
 /// Works on the queue until `shutdown`. What is in progress then is dropped: its claim comes back at the next start.
@@ -92,8 +107,8 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
             _ = leases.tick() => renew(&crawler, &running).await?,
             Some(ended) = tasks.join_next_with_id() => match ended {
                 Ok((task, ended)) => {
-                    if let Some(Running::Repo(_, host)) = running.remove(&task) {
-                        gate.ended(host, ended?, unix_millis());
+                    if let Some(Running::Repo(_, host, begun_at)) = running.remove(&task) {
+                        gate.ended(host, ended?, begun_at, now_millis());
                     } else {
                         ended?;
                     }
@@ -140,12 +155,14 @@ async fn fill(
             gate.started(job.host_id);
             let (crawler, job_id, host_id) = (crawler.clone(), job.job_id, job.host_id);
             let task = tasks.spawn(async move { get_repo::work(&crawler, job).await });
-            running.insert(task.id(), Running::Repo(job_id, host_id));
+            running.insert(task.id(), Running::Repo(job_id, host_id, now));
         }
     }
-    // A time in the past waits for a free worker, not for the clock; the worker's end wakes the loop.
-    let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().filter(|at| *at > now).min();
-    let wait = next_at.map_or(IDLE, |at| Duration::from_millis(at.abs_diff(now)).min(IDLE));
+    // A host that is due waits for a free worker, not for the clock; the worker's end wakes the loop. What became due since the
+    // queue was read waits for neither.
+    let next_host_at = next_host_at.filter(|at| *at > now);
+    let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().min();
+    let wait = next_at.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now).max(0) as u64).min(IDLE));
     Ok(Instant::now() + wait)
 }
 
@@ -153,7 +170,7 @@ async fn renew(crawler: &Crawler, running: &HashMap<Id, Running>) -> Result<(), 
     let jobs: Vec<JobId> = running
         .values()
         .map(|job| match job {
-            Running::Host(job) | Running::Repo(job, _) => *job,
+            Running::Host(job) | Running::Repo(job, ..) => *job,
         })
         .collect();
     crawler.store.write(Durability::Replayable, move |tx| tx.renew_leases(&jobs)).await

@@ -41,7 +41,7 @@ pub struct Limits {
     pub list_repos_bytes: usize,
     /// An error answer that is still read for its name.
     pub error_bytes: usize,
-    /// A repo.
+    /// A repo: it is held in memory while it is verified, on a machine with 1 GB.
     pub repo_bytes: usize,
     /// A repo above this is held in memory only while no other such repo is.
     pub large_repo_bytes: usize,
@@ -66,7 +66,7 @@ impl Default for Limits {
             json_bytes: 1_000_000,
             list_repos_bytes: 5_000_000,
             error_bytes: 64 << 10,
-            repo_bytes: 512 << 20,
+            repo_bytes: 256 << 20,
             large_repo_bytes: 8 << 20,
             message_bytes: 16 << 20,
             requests_in_flight: 6,

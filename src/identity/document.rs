@@ -6,6 +6,9 @@ use super::{Identity, IdentityError};
 use crate::repo::PublicKey;
 use crate::syntax::{Did, Handle, Host, HostPolicy};
 
+/// More rotations than these are not looked back on.
+const MAX_EARLIER_KEYS: usize = 32;
+
 /// What the document says about `did`; the policy decides which hosts count as a PDS.
 pub(super) fn read(document: &Value, did: &Did, policy: HostPolicy) -> Result<Identity, IdentityError> {
     if document.get("id").and_then(Value::as_str) != Some(did.as_str()) {
@@ -49,4 +52,17 @@ fn handle(document: &Value) -> Option<Handle> {
     let names = document.get("alsoKnownAs")?.as_array()?.iter().filter_map(Value::as_str);
     let mut handles = names.filter_map(|name| Handle::parse(name.strip_prefix("at://")?).ok());
     handles.next().map(|handle| handle.to_lowercase())
+}
+
+/// The signing keys in a PLC audit log (an array of operations), newest first; what makes no sense is passed over.
+pub(super) fn earlier_keys(log: &Value) -> Vec<PublicKey> {
+    let operations = log.as_array().map(Vec::as_slice).unwrap_or_default();
+    let key = |entry: &Value| {
+        let operation = &entry["operation"];
+        // The first operation of an old DID has another form.
+        let key = operation["verificationMethods"]["atproto"].as_str().or(operation["signingKey"].as_str())?;
+        PublicKey::from_did_key(key).ok()
+    };
+    let valid = operations.iter().rev().filter(|entry| entry["nullified"] != Value::Bool(true));
+    valid.filter_map(key).take(MAX_EARLIER_KEYS).collect()
 }

@@ -81,17 +81,27 @@ impl Resolver {
         document::read(&document, did, self.client.policy())
     }
 
+    /// The signing keys that a did:plc had before: until its first write after a migration, its repo is still signed by one of them.
+    pub async fn earlier_keys(&self, did: &Did) -> Result<Vec<PublicKey>, IdentityError> {
+        if did.method() != DidMethod::Plc {
+            return Ok(Vec::new());
+        }
+        Ok(document::earlier_keys(&self.ask_plc(did, &["log", "audit"]).await?))
+    }
+
     async fn fetch_plc(&self, did: &Did) -> Result<Value, IdentityError> {
+        self.ask_plc(did, &[]).await
+    }
+
+    async fn ask_plc(&self, did: &Did, path: &[&str]) -> Result<Value, IdentityError> {
         let is_base32 = |b: u8| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b);
         if did.identifier().len() != 24 || !did.identifier().bytes().all(is_base32) {
             return Err(IdentityError::Invalid("a did:plc has 24 base32 characters".into()));
         }
         let mut url = self.plc_url.clone();
         match url.path_segments_mut() {
-            Ok(mut segments) => drop(segments.pop_if_empty().push(did.as_str())),
-            Err(()) => {
-                return Err(IdentityError::Invalid("the PLC URL is not an http or https URL".into()));
-            }
+            Ok(mut segments) => drop(segments.pop_if_empty().push(did.as_str()).extend(path)),
+            Err(()) => return Err(IdentityError::Invalid("the PLC URL is not an http or https URL".into())),
         }
         self.client.get_json_unguarded(url).await.map_err(|error| match error.status() {
             Some(404 | 410) => IdentityError::NotFound,

@@ -1,16 +1,18 @@
 //! Accounts: status, deletion, identity, and which host they live on.
 
 use crate::store::{HostId, JobKind, RepoId, RepoJob, RepoState, Status, Tx, TxResult, Urgency};
-use crate::syntax::Host;
+use crate::syntax::{Host, Rev};
 
-/// What the account's own host says of it. Back from inactive, it is fetched again: nobody said what happened meanwhile. A job of
-/// another host stays: the account may have moved there, and this be the old host's last word.
+/// What the account's own host says of it. Back from inactive, it stays hidden until it was fetched and verified: nobody said what
+/// happened meanwhile. A job of another host stays: the account may have moved there, and this be the old host's last word.
 pub(super) fn account_status(tx: &Tx, repo: &RepoState, active: bool, status: Option<Status>) -> TxResult<()> {
-    tx.set_repo_status(repo.id, active, status)?;
     if !active {
+        tx.set_repo_status(repo.id, false, status)?;
         return drop_work(tx, repo.id, repo.host_id);
     }
-    if !repo.active || (repo.verified.is_none() && !repo.busy) {
+    let is_back = !repo.active;
+    tx.set_repo_status(repo.id, repo.active, if is_back { None } else { status })?;
+    if is_back || (repo.verified.is_none() && !repo.busy) {
         tx.queue_repo(repo.host_id, repo.id, JobKind::Repo, Urgency::First)?;
     }
     Ok(())
@@ -46,33 +48,54 @@ pub fn fetched_inactive(tx: &Tx, job: &RepoJob, status: Status) -> TxResult<()> 
     }
 }
 
-/// A job that only refreshed the identity: the key of the coming commits.
+/// A job that only refreshed the identity: the key of the coming commits. Commits that are held were signed with the key before: when it
+/// changed they cannot be verified any more, and the repo is fetched instead.
 pub fn identity_resolved(tx: &Tx, job: &RepoJob, did_key: &str) -> TxResult<()> {
+    if !tx.is_claimed(job)? {
+        return Ok(());
+    }
+    let is_another = tx.signing_key(job.repo_id)?.is_some_and(|known| known != did_key);
     tx.set_signing_key(job.repo_id, did_key)?;
+    if is_another && !tx.held_events(job.repo_id, job.host_id)?.is_empty() {
+        tx.queue_repo(job.host_id, job.repo_id, JobKind::Repo, Urgency::First)?;
+    }
     tx.finish_repo_job(job.job_id)
 }
 
-/// The DID document names another host than the job's. When that one is crawled here, it is asked for the repo instead; answers
-/// whether that settles the job.
-pub fn not_at_this_host(tx: &Tx, job: &RepoJob, named: Option<&Host>) -> TxResult<bool> {
-    let Some(named) = named.map(|host| tx.host_id(host)).transpose()?.flatten() else { return Ok(false) };
-    let lives_there = tx.repo(&job.did)?.is_some_and(|repo| repo.host_id == named);
-    if !lives_there {
-        tx.queue_repo(named, job.repo_id, JobKind::Repo, Urgency::First)?;
+/// A job that asked for the account's status: active, and at `rev` if the host says it.
+pub fn fetched_status(tx: &Tx, job: &RepoJob, rev: Option<&Rev>) -> TxResult<()> {
+    let Some(repo) = own_repo(tx, job)? else { return Ok(()) };
+    let is_same = rev.is_none_or(|rev| repo.verified.is_some_and(|(indexed, _)| indexed == *rev));
+    if !is_same {
+        tx.queue_repo(job.host_id, job.repo_id, JobKind::Repo, Urgency::First)?;
     }
-    tx.drop_held(job.repo_id, job.host_id, i64::MAX)?;
-    tx.drop_job(job.job_id)?;
-    Ok(true)
+    tx.finish_repo_job(job.job_id)
 }
 
-/// The repo, when the job's host is its own and the claim still stands. A host that merely claimed it loses the job.
+/// The DID document names another host than the job's. The one that it names is asked for the repo, when it is crawled here; when it is
+/// not, the account is unlisted until it is. Answers whether the job's host merely claimed the account: the job stays, failed, so that
+/// the claim is not believed again too soon.
+pub fn not_at_this_host(tx: &Tx, job: &RepoJob, named: Option<&Host>) -> TxResult<bool> {
+    tx.drop_held(job.repo_id, job.host_id, i64::MAX)?;
+    let Some(repo) = tx.repo(&job.did)? else { return Ok(false) };
+    let is_own = repo.host_id == job.host_id;
+    match named.map(|host| tx.host_id(host)).transpose()?.flatten() {
+        Some(named) if named != repo.host_id => tx.queue_repo(named, repo.id, JobKind::Repo, Urgency::First)?,
+        None if is_own && repo.active => tx.set_repo_status(repo.id, false, None)?,
+        _ => {}
+    }
+    Ok(!is_own)
+}
+
+/// The repo, when the job's host is its own and the claim still stands. A host that merely claimed it loses the job, unless it claimed
+/// the account once more meanwhile.
 fn own_repo(tx: &Tx, job: &RepoJob) -> TxResult<Option<RepoState>> {
     if !tx.is_claimed(job)? {
         return Ok(None);
     }
     let repo = tx.repo(&job.did)?.filter(|repo| repo.host_id == job.host_id);
     if repo.is_none() {
-        tx.drop_job(job.job_id)?;
+        tx.finish_repo_job(job.job_id)?;
     }
     Ok(repo)
 }

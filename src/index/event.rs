@@ -1,8 +1,12 @@
 //! Live events, applied in the host's order; the cursor moves in the same transaction.
 
 use super::account::{account_gone, account_status};
+use super::legacy;
 use super::records::{RowCounts, RowWriter};
-use super::verdict::{Event, Fact, RecordChange, Verdict, verdict};
+use super::verdict::{
+    CommitFact, Desync, Event, Fact, Flaw, LegacyCommit, ProvenCommit, RecordChange, Rejected, Verdict, verdict,
+};
+use crate::repo::{DagCid, car};
 use crate::store::{Holding, HostId, JobKind, RepoId, RepoState, Status, Tx, TxResult, Urgency};
 
 /// What a batch of events came to.
@@ -17,10 +21,13 @@ pub struct Ingested {
 }
 
 /// Takes in a batch of a host's events, in order, and moves its cursor to `seq`: at or below it, every event has a durable outcome.
-pub fn ingest(tx: &Tx, from: HostId, events: &[Event], seq: Option<i64>) -> TxResult<Ingested> {
+pub fn ingest(tx: &Tx, from: HostId, events: Vec<Event>, seq: Option<i64>) -> TxResult<Ingested> {
     let mut ingested = Ingested::default();
-    for event in events {
-        let verdict = take_in(tx, from, event, &mut ingested)?;
+    for mut event in events {
+        let repo = tx.repo(&event.did)?;
+        let repo = known_to(tx, from, repo)?;
+        let verdict = judge(tx, from, &mut event, repo.as_ref())?;
+        act(tx, from, &event, repo.as_ref(), verdict, &mut ingested)?;
         ingested.verdicts.push(verdict);
     }
     if let Some(seq) = seq {
@@ -31,9 +38,15 @@ pub fn ingest(tx: &Tx, from: HostId, events: &[Event], seq: Option<i64>) -> TxRe
 
 /// Takes in the events that were held for a repo, oldest first, and forgets what was held up to `last`. It ends where one of them
 /// queues the repo again: what is left waits for that.
-pub fn ingest_held(tx: &Tx, from: HostId, repo_id: RepoId, events: &[Event], last: Option<i64>) -> TxResult<Ingested> {
+pub fn ingest_held(
+    tx: &Tx,
+    from: HostId,
+    repo_id: RepoId,
+    events: Vec<Event>,
+    last: Option<i64>,
+) -> TxResult<Ingested> {
     let mut ingested = Ingested::default();
-    for event in events {
+    for mut event in events {
         let repo = tx.repo(&event.did)?.filter(|repo| repo.id == repo_id);
         // A job was queued since they were read: they stay held.
         if tx.has_job(repo_id, from)? {
@@ -41,10 +54,11 @@ pub fn ingest_held(tx: &Tx, from: HostId, repo_id: RepoId, events: &[Event], las
         }
         let verdict = match repo {
             Some(repo) => {
-                // These events are what it is busy with.
-                let repo = RepoState { busy: false, ..repo };
-                let verdict = verdict(&event.fact, Some(&repo), from);
-                act(tx, from, event, Some(&repo), verdict, &mut ingested)?
+                // These events are what it is busy with, and they were verified with the key if there is one.
+                let repo = RepoState { busy: false, has_key: false, ..repo };
+                let verdict = judge(tx, from, &mut event, Some(&repo))?;
+                act(tx, from, &event, Some(&repo), verdict, &mut ingested)?;
+                verdict
             }
             None => Verdict::Ignore(super::Ignored::UnknownRepo),
         };
@@ -57,10 +71,39 @@ pub fn ingest_held(tx: &Tx, from: HostId, repo_id: RepoId, events: &[Event], las
     Ok(ingested)
 }
 
-fn take_in(tx: &Tx, from: HostId, event: &Event, ingested: &mut Ingested) -> TxResult<Verdict> {
-    let repo = tx.repo(&event.did)?;
-    let verdict = verdict(&event.fact, repo.as_ref(), from);
-    act(tx, from, event, repo.as_ref(), verdict, ingested)
+/// Of an account that lives elsewhere: whether this host was refused it before.
+fn known_to(tx: &Tx, from: HostId, repo: Option<RepoState>) -> TxResult<Option<RepoState>> {
+    match repo {
+        Some(repo) if repo.host_id != from => {
+            let refused = tx.is_refused(repo.id, from)?;
+            Ok(Some(RepoState { refused, ..repo }))
+        }
+        own => Ok(own),
+    }
+}
+
+/// The verdict, for which an old host's commit is proven with what is indexed at this moment.
+fn judge(tx: &Tx, from: HostId, event: &mut Event, repo: Option<&RepoState>) -> TxResult<Verdict> {
+    if let (Fact::Commit(CommitFact { proof: Ok(proven), .. }), Some(repo)) = (&mut event.fact, repo)
+        && let ProvenCommit { data, legacy: Some(legacy), .. } = proven
+        && let Some((_, indexed)) = &repo.verified
+    {
+        legacy.proof = Some(prove(tx, repo, data, legacy, indexed)?);
+    }
+    Ok(verdict(&event.fact, repo, from, tx.now()))
+}
+
+fn prove(
+    tx: &Tx,
+    repo: &RepoState,
+    data: &DagCid,
+    commit: &LegacyCommit,
+    indexed: &DagCid,
+) -> TxResult<legacy::LegacyProof> {
+    match car::read(&commit.blocks) {
+        Ok(blocks) => legacy::prove(tx, repo.id, &blocks, data, &commit.ops, indexed),
+        Err(_) => Ok(legacy::LegacyProof::None),
+    }
 }
 
 fn act(
@@ -70,43 +113,59 @@ fn act(
     repo: Option<&RepoState>,
     verdict: Verdict,
     ingested: &mut Ingested,
-) -> TxResult<Verdict> {
+) -> TxResult<()> {
     match (verdict, repo) {
-        (Verdict::Apply, Some(repo)) => apply(tx, event, repo, ingested)?,
-        (Verdict::Hold, Some(repo)) => hold(tx, from, event, repo)?,
-        (Verdict::Desync(_), Some(repo)) => {
-            tx.mark_desynchronized(repo.id)?;
-            tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::First)?;
+        (Verdict::Apply, Some(repo)) => apply(tx, event, repo, ingested),
+        (Verdict::ApplyUnproven, Some(repo)) => {
+            apply(tx, event, repo, ingested)?;
+            tx.mark_unproven(repo.id)
         }
-        (Verdict::Claim, Some(repo)) => tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::InTurn)?,
+        (Verdict::Hold, Some(repo)) => hold(tx, from, event, repo),
+        (Verdict::Desync(reason), Some(repo)) => {
+            if reason == Desync::Flaw(Flaw::BadSignature) {
+                tx.note_key_check(repo.id)?;
+            }
+            tx.mark_desynchronized(repo.id)?;
+            tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::First)
+        }
+        (Verdict::Claim, Some(repo)) => tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::InTurn),
+        // Its own host sent it, so what the repo really holds is looked at with the next comparison.
+        (Verdict::Reject(Rejected::BadSignature), Some(repo)) => tx.mark_unproven(repo.id),
+        // It is being asked whether it is the account's host: what it was asked before this may be true no more.
+        (Verdict::Reject(Rejected::OtherHost), Some(repo)) if tx.has_job(repo.id, from)? => {
+            tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::InTurn)
+        }
         (Verdict::NewRepo, _) => {
             let repo = tx.insert_repo(&event.did, from, true, None)?;
-            tx.queue_repo(from, repo, JobKind::Repo, Urgency::First)?;
+            tx.queue_repo(from, repo, JobKind::Repo, Urgency::First)
         }
-        (Verdict::Ignore(_), _) => {}
-        // `verdict` answers NewRepo or Ignore for a repo that is not known.
-        (Verdict::Apply | Verdict::Hold | Verdict::Desync(_) | Verdict::Claim, None) => {}
+        (Verdict::Ignore(_) | Verdict::Reject(_), _) => Ok(()),
+        // `verdict` never answers these for a repo that is not known.
+        (Verdict::Apply | Verdict::ApplyUnproven | Verdict::Hold | Verdict::Desync(_) | Verdict::Claim, None) => Ok(()),
     }
-    Ok(verdict)
 }
 
 fn apply(tx: &Tx, event: &Event, repo: &RepoState, ingested: &mut Ingested) -> TxResult<()> {
     match &event.fact {
-        Fact::Commit(commit) => {
+        Fact::Commit(CommitFact { rev: Some(rev), proof: Ok(commit), .. }) => {
             let rows = write_changes(tx, repo.id, &commit.changes)?;
             ingested.records_written += rows.written;
             ingested.records_deleted += rows.deleted;
-            tx.set_repo_commit(repo.id, &commit.rev, commit.head, commit.data)
+            tx.set_repo_commit(repo.id, rev, commit.head, commit.data)
         }
-        Fact::Sync { rev, head, data } => tx.set_repo_commit(repo.id, rev, *head, *data),
+        Fact::Sync { rev: Some(rev), commit: Ok((head, data)) } => tx.set_repo_commit(repo.id, rev, *head, *data),
+        // It may be moving, and this be the old host's last word. The job of the new one decides; if it stays, its host is asked again.
+        Fact::Account { active: false, .. } if tx.is_claimed_elsewhere(repo.id, repo.host_id)? => {
+            tx.queue_repo(repo.host_id, repo.id, JobKind::Status, Urgency::Later)
+        }
         Fact::Account { active: false, status: Some(Status::Deleted) } => {
             ingested.records_deleted += account_gone(tx, repo)?;
             Ok(())
         }
         Fact::Account { active, status } => account_status(tx, repo, *active, *status),
         Fact::Identity => tx.queue_repo(repo.host_id, repo.id, JobKind::Identity, Urgency::First),
-        // `verdict` never answers Apply for it.
-        Fact::Unusable(..) => Ok(()),
+        // `verdict` never answers Apply for what is flawed.
+        Fact::Commit(_) | Fact::Sync { .. } => Ok(()),
     }
 }
 
@@ -114,6 +173,9 @@ fn hold(tx: &Tx, from: HostId, event: &Event, repo: &RepoState) -> TxResult<()> 
     if tx.hold_event(repo.id, from, event.seq, &event.frame)? == Holding::Overflow {
         tracing::debug!(did = %event.did, "too many events arrived during its fetch: fetching it again");
         tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::First)?;
+    }
+    if !repo.busy {
+        tx.ring_for_held();
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod account;
 mod event;
+mod legacy;
 mod listing;
 mod records;
 mod snapshot;
@@ -12,8 +13,12 @@ mod snapshot;
 mod tests;
 mod verdict;
 
-pub use account::{fetched_gone, fetched_inactive, identity_resolved, not_at_this_host};
+pub use account::{fetched_gone, fetched_inactive, fetched_status, identity_resolved, not_at_this_host};
 pub use event::{Ingested, ingest, ingest_held};
-pub use listing::{Listed, list_page};
+pub use legacy::{LegacyOp, LegacyProof};
+pub use listing::{Listed, Suspect, ask_after_missing, list_page, settle_suspects};
 pub use snapshot::{Replaced, Replacement, replace_repo};
-pub use verdict::{CommitFact, Desync, Event, Fact, Ignored, RecordChange, Verdict, verdict};
+pub use verdict::{
+    CommitFact, Desync, Event, Fact, Flaw, Ignored, LegacyCommit, ProvenCommit, RecordChange, Rejected, Verdict,
+    verdict,
+};

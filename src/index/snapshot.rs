@@ -5,7 +5,7 @@ use std::vec::IntoIter;
 
 use super::records::RowWriter;
 use crate::repo::dag_cbor::record_to_json;
-use crate::repo::{DagCid, Snapshot, SnapshotRecord};
+use crate::repo::{DagCid, SkipReason, Snapshot, SnapshotRecord};
 use crate::store::{RepoId, RepoJob, StoredRecord, Tx, TxResult};
 
 /// What came of a fetched repo.
@@ -28,6 +28,8 @@ pub struct Replacement {
     pub deleted: u64,
     /// Records inside the filter that could not be indexed: their row, if they had one, is gone.
     pub skipped: u64,
+    /// Those among them whose block was not in the answer.
+    pub left_out: u64,
     /// Records that were indexed although their encoding is not canonical.
     pub uncanonical: u64,
 }
@@ -44,7 +46,14 @@ pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) 
         && !moved
         && commit.rev < *known
     {
+        // A stale answer, or a host that was restored from a backup: what it lists from now on tells which.
+        tx.set_stale_head(repo.id, commit.cid)?;
+        tx.relist_host(job.host_id)?;
         return Ok(Replaced::Stale);
+    }
+    if !moved && !repo.active {
+        // An account that is not active is fetched only when it comes back: switched on again, or no longer elsewhere.
+        tx.set_repo_status(repo.id, true, None)?;
     }
     if moved {
         tx.drop_held(repo.id, repo.host_id, i64::MAX)?;
@@ -55,6 +64,11 @@ pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) 
     let mut changed = Replacement::default();
     replace_rows(tx, repo.id, snapshot, &mut changed)?;
     tx.set_repo_commit(repo.id, &commit.rev, commit.cid, commit.data)?;
+    tx.clear_doubts(repo.id)?;
+    if changed.left_out > 0 {
+        // The answer lacked blocks that its tree names, and another one may have them; the head will not tell.
+        tx.mark_unproven(repo.id)?;
+    }
     tx.set_signing_key(repo.id, did_key)?;
     tx.finish_repo_job(job.job_id)?;
     Ok(Replaced::Done(changed))
@@ -73,7 +87,10 @@ fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replac
         let json = match record {
             SnapshotRecord::Block { cid, .. } if known == Some(cid) => continue,
             SnapshotRecord::Block { cid, bytes } => record_to_json(bytes).ok().map(|json| (cid, json)),
-            SnapshotRecord::Skipped(_) => None,
+            SnapshotRecord::Skipped(reason) => {
+                changed.left_out += u64::from(reason == SkipReason::MissingBlock);
+                None
+            }
         };
         match (json, known) {
             (Some((cid, record_json)), known) => {

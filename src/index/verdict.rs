@@ -1,11 +1,16 @@
 //! What an event means for the repo that we know: a pure function. Its input was verified by itself already (bytes, hashes,
 //! signature, ops against the partial tree): what is left is whether it continues what is indexed.
+//! docs/verdicts.md lists every verdict with what follows from it.
 
 use bytes::Bytes;
 
+use super::legacy::{LegacyOp, LegacyProof};
 use crate::repo::DagCid;
 use crate::store::{HostId, RepoState, Status};
 use crate::syntax::{Did, Rev};
+
+/// A signing key that a bad signature had asked for within this time is not asked for again because of one, in milliseconds.
+const KEY_IS_FRESH_MS: i64 = 60_000;
 
 /// An event of a host's firehose, verified by itself.
 #[derive(Debug, Clone)]
@@ -20,19 +25,17 @@ pub struct Event {
     pub frame: Bytes,
 }
 
-/// What a verified event says.
+/// What an event says.
 #[derive(Debug, Clone)]
 pub enum Fact {
-    /// A `#commit` with a good signature.
+    /// A `#commit`.
     Commit(CommitFact),
-    /// A `#sync` with a good signature: the repo is at this commit.
+    /// A `#sync`: the repo is at this commit.
     Sync {
-        /// Of the commit.
-        rev: Rev,
-        /// CID of the commit.
-        head: DagCid,
-        /// CID of its MST root.
-        data: DagCid,
+        /// The rev of the signed commit, else what the frame says.
+        rev: Option<Rev>,
+        /// The commit's CID and its MST root, when its signature is good.
+        commit: Result<(DagCid, DagCid), Flaw>,
     },
     /// An `#account`: what the host says of the account.
     Account {
@@ -43,25 +46,43 @@ pub enum Fact {
     },
     /// An `#identity`: the DID document may have changed.
     Identity,
-    /// A `#commit` or `#sync` that cannot be applied: the repo has to be fetched. With its rev, when it could be read.
-    Unusable(Desync, Option<Rev>),
 }
 
-/// A verified commit.
+/// What a commit claims to continue, and what of it is proven.
 #[derive(Debug, Clone)]
 pub struct CommitFact {
-    /// Its rev.
-    pub rev: Rev,
+    /// Its rev; None: not a TID.
+    pub rev: Option<Rev>,
     /// The rev that it continues.
     pub since: Option<Rev>,
+    /// The MST root that it continues; None from hosts that do not say.
+    pub prev_data: Option<DagCid>,
+    /// What was verified: signature, blocks, and that the ops lead from `prev_data` to its tree.
+    pub proof: Result<ProvenCommit, Flaw>,
+}
+
+/// A commit with a good signature.
+#[derive(Debug, Clone)]
+pub struct ProvenCommit {
     /// Its CID.
     pub head: DagCid,
-    /// The MST root that it continues; the ops lead from there to `data`.
-    pub prev_data: Option<DagCid>,
     /// Its MST root.
     pub data: DagCid,
     /// Its ops inside the filter.
     pub changes: Vec<RecordChange>,
+    /// From an old host, which does not say what its ops replaced: to be proven with what is indexed.
+    pub legacy: Option<LegacyCommit>,
+}
+
+/// What is needed to prove the ops of an old host.
+#[derive(Debug, Clone)]
+pub struct LegacyCommit {
+    /// The CAR of the event.
+    pub blocks: Bytes,
+    /// All its ops.
+    pub ops: Vec<LegacyOp>,
+    /// How far what is indexed proves them; None: not tried, the verdict does not depend on it.
+    pub proof: Option<LegacyProof>,
 }
 
 /// One op inside the filter.
@@ -87,44 +108,66 @@ pub enum RecordChange {
     },
 }
 
+/// What is wrong with an event by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// The host left the ops out (`tooBig`, `rebase`).
+    TooBig,
+    /// The frame or a field is over the protocol's limits.
+    OverLimit,
+    /// The blocks do not decode, or do not hash to their CIDs, or the commit is not among them.
+    BadBlocks,
+    /// The signed commit has another DID or rev than the event.
+    CommitMismatch,
+    /// The ops do not lead from `prevData` to the commit's tree, or a node that would show it is missing.
+    BadOps,
+    /// The signature does not verify with the key that we know: it was rotated, or the commit is forged.
+    BadSignature,
+    /// The rev is more than 5 minutes ahead of our clock.
+    FutureRev,
+    /// Not verified: no signing key is known, or the verdict does not depend on it.
+    NotVerified,
+}
+
 /// Why a repo has to be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Desync {
     /// `since` is not the rev that is indexed: a commit was missed.
-    SinceMismatch,
+    Since,
     /// `prevData` is not the data CID that is indexed.
-    PrevDataMismatch,
-    /// A commit without `prevData`: its host is too old to say what it continues.
-    NoPrevData,
+    PrevData,
     /// `#sync` names another tree.
     SyncData,
-    /// The host left the ops out (`tooBig`, `rebase`).
-    TooBig,
-    /// A field or the frame is over the protocol's limits.
-    OverLimit,
-    /// The blocks do not decode, hash or prove what the event says.
-    BadBlocks,
-    /// The ops do not lead from `prevData` to the commit's tree.
-    BadOps,
-    /// The signature does not verify with the key that we know: it was rotated, or the commit is forged.
-    BadSignature,
-    /// No signing key is known yet.
-    NoKey,
+    /// An old host's ops do not lead from what is indexed to the commit's tree.
+    LegacyOps,
+    /// The event by itself cannot be used.
+    Flaw(Flaw),
     /// The repo was never fetched and no job is queued for it.
     NeverFetched,
 }
 
-/// Why an event changes nothing.
+/// Why an event changes nothing, as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ignored {
     /// At or below the rev that is indexed.
     OldRev,
     /// About an account that is not known and has nothing to fetch.
     UnknownRepo,
-    /// A status from a host that the account does not live on.
-    OtherHost,
     /// A commit of an account that is not active and was never fetched.
     Inactive,
+}
+
+/// Why an event is refused: its host should not have sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rejected {
+    /// The account does not live on this host; its DID document was asked.
+    OtherHost,
+    /// The rev is not a TID.
+    BadRev,
+    /// The rev is more than 5 minutes ahead of our clock.
+    FutureRev,
+    /// The signature is bad, and so was one within the last minute: the key was asked for then.
+    BadSignature,
 }
 
 /// What is to be done with an event.
@@ -132,11 +175,15 @@ pub enum Ignored {
 pub enum Verdict {
     /// Write what it says.
     Apply,
+    /// Write what it says, and fetch the repo at the next comparison: nothing shows that its list of ops was complete.
+    ApplyUnproven,
     /// It changes nothing, now or later.
     Ignore(Ignored),
-    /// Fetch the repo.
+    /// Fetch the repo; what is indexed stays listed meanwhile.
     Desync(Desync),
-    /// The repo has a job, or older events wait: it waits too.
+    /// Refuse it.
+    Reject(Rejected),
+    /// The repo has a job, or older events wait: it waits too. So does one that came too early to be verified.
     Hold,
     /// Not known so far: take it in and fetch it.
     NewRepo,
@@ -144,76 +191,152 @@ pub enum Verdict {
     Claim,
 }
 
-/// Judges an event that came from `from`, given what is known of its repo.
-pub fn verdict(fact: &Fact, repo: Option<&RepoState>, from: HostId) -> Verdict {
-    let Some(repo) = repo else {
-        return match fact {
-            Fact::Identity | Fact::Account { active: false, .. } => Verdict::Ignore(Ignored::UnknownRepo),
-            _ => Verdict::NewRepo,
-        };
-    };
+/// Judges an event that came from `from`, given what is known of its repo; `now` in Unix milliseconds.
+pub fn verdict(fact: &Fact, repo: Option<&RepoState>, from: HostId, now: i64) -> Verdict {
+    let Some(repo) = repo else { return of_unknown(fact) };
     if repo.host_id != from {
-        return match fact {
-            Fact::Account { active: false, .. } => Verdict::Ignore(Ignored::OtherHost),
-            _ => Verdict::Claim,
-        };
+        return of_another_host(fact, repo);
     }
     let rev = match fact {
         Fact::Account { .. } | Fact::Identity => return Verdict::Apply,
-        Fact::Commit(commit) => Some(&commit.rev),
-        Fact::Sync { rev, .. } => Some(rev),
-        Fact::Unusable(_, rev) => rev.as_ref(),
+        Fact::Commit(commit) => &commit.rev,
+        Fact::Sync { rev, .. } => rev,
     };
-    if let (Some((known, _)), Some(rev)) = (&repo.verified, rev)
-        && rev <= known
-    {
+    let Some(rev) = rev else { return Verdict::Reject(Rejected::BadRev) };
+    if repo.verified.as_ref().is_some_and(|(indexed, _)| rev <= indexed) {
         return Verdict::Ignore(Ignored::OldRev);
+    }
+    if fact.flaw() == Some(Flaw::FutureRev) {
+        return Verdict::Reject(Rejected::FutureRev);
     }
     if repo.busy {
         return Verdict::Hold;
     }
-    let Some((known_rev, known_data)) = &repo.verified else {
+    let Some((indexed_rev, indexed_data)) = &repo.verified else {
         return if repo.active { Verdict::Desync(Desync::NeverFetched) } else { Verdict::Ignore(Ignored::Inactive) };
     };
     match fact {
-        Fact::Commit(commit) if commit.prev_data.is_none() => Verdict::Desync(Desync::NoPrevData),
-        Fact::Commit(commit) if commit.since.as_ref() != Some(known_rev) => Verdict::Desync(Desync::SinceMismatch),
-        Fact::Commit(commit) if commit.prev_data.as_ref() != Some(known_data) => {
-            Verdict::Desync(Desync::PrevDataMismatch)
+        Fact::Commit(commit) if commit.since.as_ref() != Some(indexed_rev) => Verdict::Desync(Desync::Since),
+        Fact::Commit(CommitFact { prev_data: Some(prev), .. }) if prev != indexed_data => {
+            Verdict::Desync(Desync::PrevData)
         }
-        Fact::Sync { data, .. } if data != known_data => Verdict::Desync(Desync::SyncData),
-        Fact::Unusable(reason, _) => Verdict::Desync(*reason),
-        _ => Verdict::Apply,
+        Fact::Commit(CommitFact { proof: Ok(proven), .. }) => of_proven(proven),
+        Fact::Sync { commit: Ok((_, data)), .. } if data == indexed_data => Verdict::Apply,
+        Fact::Sync { commit: Ok(_), .. } => Verdict::Desync(Desync::SyncData),
+        Fact::Commit(CommitFact { proof: Err(flaw), .. }) | Fact::Sync { commit: Err(flaw), .. } => {
+            of_flawed(*flaw, repo, now)
+        }
+        Fact::Account { .. } | Fact::Identity => Verdict::Apply,
+    }
+}
+
+fn of_unknown(fact: &Fact) -> Verdict {
+    match fact {
+        Fact::Identity | Fact::Account { active: false, .. } => Verdict::Ignore(Ignored::UnknownRepo),
+        _ => match fact.flaw() {
+            Some(Flaw::FutureRev) => Verdict::Reject(Rejected::FutureRev),
+            _ => Verdict::NewRepo,
+        },
+    }
+}
+
+/// A status comes only from the account's own host; anything else may mean that it moved, which is asked once.
+fn of_another_host(fact: &Fact, repo: &RepoState) -> Verdict {
+    match fact {
+        Fact::Account { active: false, .. } => Verdict::Reject(Rejected::OtherHost),
+        _ if repo.refused => Verdict::Reject(Rejected::OtherHost),
+        _ => Verdict::Claim,
+    }
+}
+
+fn of_proven(proven: &ProvenCommit) -> Verdict {
+    match proven.legacy.as_ref().map(|legacy| legacy.proof) {
+        None | Some(Some(LegacyProof::Whole)) => Verdict::Apply,
+        Some(Some(LegacyProof::OpsOnly)) => Verdict::ApplyUnproven,
+        Some(Some(LegacyProof::None) | None) => Verdict::Desync(Desync::LegacyOps),
+    }
+}
+
+fn of_flawed(flaw: Flaw, repo: &RepoState, now: i64) -> Verdict {
+    let key_is_fresh = repo.key_checked_at.is_some_and(|at| now - at < KEY_IS_FRESH_MS);
+    match flaw {
+        Flaw::BadSignature if key_is_fresh => Verdict::Reject(Rejected::BadSignature),
+        // It was read while the repo's job ended: it is verified now.
+        Flaw::NotVerified if repo.has_key => Verdict::Hold,
+        flaw => Verdict::Desync(Desync::Flaw(flaw)),
+    }
+}
+
+impl Fact {
+    fn flaw(&self) -> Option<Flaw> {
+        match self {
+            Fact::Commit(commit) => commit.proof.as_ref().err().copied(),
+            Fact::Sync { commit, .. } => commit.as_ref().err().copied(),
+            Fact::Account { .. } | Fact::Identity => None,
+        }
     }
 }
 
 impl Verdict {
+    /// Every verdict, for the documentation and its test.
+    pub const ALL: [Verdict; 24] = [
+        Verdict::Apply,
+        Verdict::ApplyUnproven,
+        Verdict::Hold,
+        Verdict::NewRepo,
+        Verdict::Claim,
+        Verdict::Ignore(Ignored::OldRev),
+        Verdict::Ignore(Ignored::UnknownRepo),
+        Verdict::Ignore(Ignored::Inactive),
+        Verdict::Desync(Desync::Since),
+        Verdict::Desync(Desync::PrevData),
+        Verdict::Desync(Desync::SyncData),
+        Verdict::Desync(Desync::LegacyOps),
+        Verdict::Desync(Desync::NeverFetched),
+        Verdict::Desync(Desync::Flaw(Flaw::TooBig)),
+        Verdict::Desync(Desync::Flaw(Flaw::OverLimit)),
+        Verdict::Desync(Desync::Flaw(Flaw::BadBlocks)),
+        Verdict::Desync(Desync::Flaw(Flaw::CommitMismatch)),
+        Verdict::Desync(Desync::Flaw(Flaw::BadOps)),
+        Verdict::Desync(Desync::Flaw(Flaw::BadSignature)),
+        Verdict::Desync(Desync::Flaw(Flaw::NotVerified)),
+        Verdict::Reject(Rejected::OtherHost),
+        Verdict::Reject(Rejected::BadRev),
+        Verdict::Reject(Rejected::FutureRev),
+        Verdict::Reject(Rejected::BadSignature),
+    ];
+
     /// The metric label.
     pub fn label(self) -> &'static str {
         match self {
             Verdict::Apply => "applied",
+            Verdict::ApplyUnproven => "applied_unproven",
             Verdict::Hold => "held",
             Verdict::NewRepo => "new_repo",
-            Verdict::Claim => "other_host",
-            Verdict::Ignore(reason) => match reason {
-                Ignored::OldRev => "ignored_old_rev",
-                Ignored::UnknownRepo => "ignored_unknown_repo",
-                Ignored::OtherHost => "ignored_other_host",
-                Ignored::Inactive => "ignored_inactive",
+            Verdict::Claim => "claim",
+            Verdict::Ignore(Ignored::OldRev) => "ignored_old_rev",
+            Verdict::Ignore(Ignored::UnknownRepo) => "ignored_unknown_repo",
+            Verdict::Ignore(Ignored::Inactive) => "ignored_inactive",
+            Verdict::Desync(Desync::Since) => "desync_since",
+            Verdict::Desync(Desync::PrevData) => "desync_prev_data",
+            Verdict::Desync(Desync::SyncData) => "desync_sync_data",
+            Verdict::Desync(Desync::LegacyOps) => "desync_legacy_ops",
+            Verdict::Desync(Desync::NeverFetched) => "desync_never_fetched",
+            Verdict::Desync(Desync::Flaw(flaw)) => match flaw {
+                Flaw::TooBig => "desync_too_big",
+                Flaw::OverLimit => "desync_over_limit",
+                Flaw::BadBlocks => "desync_bad_blocks",
+                Flaw::CommitMismatch => "desync_commit_mismatch",
+                Flaw::BadOps => "desync_bad_ops",
+                Flaw::BadSignature => "desync_bad_signature",
+                Flaw::NotVerified => "desync_not_verified",
+                // `verdict` rejects these before it looks further.
+                Flaw::FutureRev => "desync_future_rev",
             },
-            Verdict::Desync(reason) => match reason {
-                Desync::SinceMismatch => "desync_since",
-                Desync::PrevDataMismatch => "desync_prev_data",
-                Desync::NoPrevData => "desync_no_prev_data",
-                Desync::SyncData => "desync_sync_data",
-                Desync::TooBig => "desync_too_big",
-                Desync::OverLimit => "desync_over_limit",
-                Desync::BadBlocks => "desync_bad_blocks",
-                Desync::BadOps => "desync_bad_ops",
-                Desync::BadSignature => "desync_bad_signature",
-                Desync::NoKey => "desync_no_key",
-                Desync::NeverFetched => "desync_never_fetched",
-            },
+            Verdict::Reject(Rejected::OtherHost) => "rejected_other_host",
+            Verdict::Reject(Rejected::BadRev) => "rejected_bad_rev",
+            Verdict::Reject(Rejected::FutureRev) => "rejected_future_rev",
+            Verdict::Reject(Rejected::BadSignature) => "rejected_bad_signature",
         }
     }
 }

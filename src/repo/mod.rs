@@ -10,7 +10,7 @@ pub mod commit;
 pub mod crypto;
 pub mod dag_cbor;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 pub mod mst;
 mod snapshot;
 #[cfg(test)]
@@ -20,4 +20,4 @@ mod varint;
 pub use cid::{DagCid, Link};
 pub use commit::Commit;
 pub use crypto::PublicKey;
-pub use snapshot::{RepoError, SkipReason, Snapshot, SnapshotRecord, open_repo, root_commit};
+pub use snapshot::{RepoError, SkipReason, Snapshot, SnapshotRecord, Trust, open_repo, root_commit};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::car::{self, Car, CarError};
 use super::cid::{DagCid, Link};
 use super::commit::{self, Commit, CommitError, UnverifiedCommit};
-use super::crypto::PublicKey;
+use super::crypto::{PublicKey, SignatureError};
 use super::mst::{self, MstError};
 use crate::syntax::{CollectionFilter, Did, Nsid, RecordKey};
 
@@ -24,6 +24,38 @@ pub struct Snapshot {
     /// The paths of the leaves, one after the other: a string of its own for each would double the memory.
     paths: String,
     leaves: Vec<Leaf>,
+}
+
+/// What makes a repo's commit the account's own.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// Keys of the account, of which one must have signed it: the current one, and after a migration earlier ones.
+    pub keys: Vec<PublicKey>,
+    /// A tree that was verified to be the account's before: whoever signs for it, it is the same repo.
+    pub data: Option<DagCid>,
+}
+
+impl From<PublicKey> for Trust {
+    /// Trust in the current key alone.
+    fn from(key: PublicKey) -> Trust {
+        Trust { keys: vec![key], data: None }
+    }
+}
+
+impl Trust {
+    fn verify(&self, commit: &UnverifiedCommit<'_>) -> Result<(), CommitError> {
+        if self.data == Some(commit.claims().data) {
+            return Ok(());
+        }
+        let mut refused = CommitError::Signature(SignatureError::Mismatch);
+        for key in &self.keys {
+            match commit.verify(key) {
+                Ok(()) => return Ok(()),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
 }
 
 /// A leaf whose collection matches the filter.
@@ -111,14 +143,14 @@ impl RepoError {
 pub fn open_repo(
     car: Bytes,
     did: &Did,
-    key: &PublicKey,
+    trust: &Trust,
     now_micros: u64,
     filter: &CollectionFilter,
 ) -> Result<Snapshot, RepoError> {
     let archive = car::read(&car)?;
     let unverified = root_commit(&archive)?;
     unverified.check(did, now_micros)?;
-    unverified.verify(key)?;
+    trust.verify(&unverified)?;
     let commit = unverified.into_commit();
 
     let mut selection = Selection::new(filter);

@@ -12,7 +12,7 @@ use crate::syntax::CollectionFilter;
 
 fn open(car: Vec<u8>, filter: &str) -> Result<Snapshot, RepoError> {
     let filter = CollectionFilter::parse(filter).expect("a filter");
-    open_repo(car.into(), &did(), &SigningKey::k256(1).public(), NOW_MICROS, &filter)
+    open_repo(car.into(), &did(), &SigningKey::k256(1).public().into(), NOW_MICROS, &filter)
 }
 
 fn key() -> SigningKey {
@@ -128,17 +128,19 @@ fn the_commit_must_be_there_signed_and_the_accounts() {
     assert!(matches!(error(write_car(&[repo.data], &repo.blocks)), RepoError::Commit(_)));
     assert_eq!(error(write_car(&[repo.commit], others(&repo.data))), RepoError::Tree(MstError::MissingNode(repo.data)));
     let filter = CollectionFilter::parse("*").expect("a filter");
-    let stranger = open_repo(repo.car().into(), &did(), &SigningKey::k256(2).public(), NOW_MICROS, &filter);
+    let stranger = open_repo(repo.car().into(), &did(), &SigningKey::k256(2).public().into(), NOW_MICROS, &filter);
     assert_eq!(stranger.map(|_| ()).expect_err("refused").reason(), "signature_mismatch");
     let open_as = |did: &str, now_micros| {
         let did = crate::syntax::Did::parse(did).expect("valid");
-        open_repo(repo.car().into(), &did, &key().public(), now_micros, &filter).map(|_| ()).expect_err("refused")
+        open_repo(repo.car().into(), &did, &key().public().into(), now_micros, &filter)
+            .map(|_| ())
+            .expect_err("refused")
     };
     assert_eq!(open_as("did:web:example.com", NOW_MICROS).reason(), "commit_did_other");
     assert_eq!(open_as(did().as_str(), 0).reason(), "commit_rev_future");
     let p256 = SigningKey::p256();
     let repo = Repo::new([("a.b.c/d".to_owned(), record(1))], &p256);
-    assert!(open_repo(repo.car().into(), &did(), &p256.public(), NOW_MICROS, &filter).is_ok());
+    assert!(open_repo(repo.car().into(), &did(), &p256.public().into(), NOW_MICROS, &filter).is_ok());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rusqlite::named_params;
 
-use super::{HostId, RepoId, Tx, TxResult};
+use super::{HostId, RepoId, Signal, Tx, TxResult};
 
 const EVENTS_PER_REPO: i64 = 64;
 const BYTES_PER_REPO: i64 = 4 * 1024 * 1024;
@@ -54,6 +54,11 @@ impl Tx<'_> {
             self.state.held_bytes.set(self.state.held_bytes.get() + size_bytes);
         }
         Ok(Holding::Held)
+    }
+
+    /// Events were held of a repo that has no job: they are ready.
+    pub fn ring_for_held(&self) {
+        self.raise(Signal::Held);
     }
 
     /// Repos with held events and no job that would still change them.

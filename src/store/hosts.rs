@@ -57,7 +57,7 @@ impl Tx<'_> {
             .query_row(named_params! {":host": host_id.0}, |row| row.get(0))
     }
 
-    fn request_crawl(&self, host: &Host) -> TxResult<CrawlRequest> {
+    pub(super) fn request_crawl(&self, host: &Host) -> TxResult<CrawlRequest> {
         let inserted = self
             .db
             .prepare_cached(
@@ -120,8 +120,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The host does not answer. One that never did stays `new`.
+    /// The host does not answer. One that never did stays `new`; one whose firehose is connected is not offline.
     pub fn host_unreachable(&self, host_id: HostId) -> TxResult<()> {
+        if self.is_connected(host_id)? {
+            return Ok(());
+        }
         self.set_host_state(host_id, "offline")
     }
 

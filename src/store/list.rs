@@ -17,7 +17,7 @@ pub(super) const REPO_IDS_OF_COLLECTION: &str = "SELECT repo_id FROM repo_collec
 const REPO_COLUMNS: &str =
     "repo_id, did, head, rev, active, CASE WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
 /// An active repo that was not verified yet is only hearsay.
-const IS_PUBLIC: &str = "(data IS NOT NULL OR active = 0)";
+const IS_PUBLIC: &str = "(data IS NOT NULL OR active = 0 OR desynchronized = 1)";
 const HOST_COLUMNS: &str = "host_id, hostname, state, host_cursor,
      (SELECT count(*) FROM repos r WHERE r.host_id = hosts.host_id AND r.active = 1)";
 
@@ -38,6 +38,15 @@ pub struct RepoRow {
     pub status: Option<String>,
 }
 
+/// A page of DIDs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DidPage {
+    /// What the caller wrote of each.
+    pub text: String,
+    /// After which repo the next page begins; None at the end.
+    pub next_after: Option<RepoId>,
+}
+
 /// A host as the public API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRow {
@@ -54,22 +63,16 @@ pub struct HostRow {
 }
 
 impl Store {
-    /// DIDs of active repos that hold a record in a matching collection, each once, ascending by id after `after`.
+    /// DIDs of active repos that hold a record in a matching collection, each once, ascending by id after `after`, at most `limit`.
+    /// Each is given to `write` as it is read: a page costs one buffer, whatever its size.
     pub async fn list_repos_by_collection(
         &self,
         patterns: Vec<NsidPattern>,
         after: RepoId,
         limit: usize,
-    ) -> Result<Vec<(RepoId, String)>, StoreError> {
-        self.read(move |tx| {
-            let collections = tx.matching_collections(&patterns)?;
-            match collections.as_slice() {
-                [] => Ok(Vec::new()),
-                [collection] => tx.repos_of_collection(*collection, after, limit),
-                many => tx.repos_of_collections(many, after, limit),
-            }
-        })
-        .await
+        write: fn(&mut String, &str),
+    ) -> Result<DidPage, StoreError> {
+        self.read(move |tx| tx.list_repos_by_collection(&patterns, after, limit, write)).await
     }
 
     /// Accounts whose commit is known, ascending by id after `after`.
@@ -128,6 +131,23 @@ impl Store {
 }
 
 impl Tx<'_> {
+    pub(super) fn list_repos_by_collection(
+        &self,
+        patterns: &[NsidPattern],
+        after: RepoId,
+        limit: usize,
+        write: fn(&mut String, &str),
+    ) -> TxResult<DidPage> {
+        let text = String::with_capacity(limit * 48);
+        let mut page = PageWriter { text, left: limit, last: after, write, has_more: false };
+        match self.matching_collections(patterns)?.as_slice() {
+            [] => {}
+            [collection] => self.repos_of_collection(*collection, after, &mut page)?,
+            many => self.repos_of_collections(many, after, &mut page)?,
+        }
+        Ok(page.finish())
+    }
+
     fn matching_collections(&self, patterns: &[NsidPattern]) -> TxResult<Vec<i64>> {
         if let [NsidPattern::Exact(nsid)] = patterns {
             let id = self
@@ -149,23 +169,21 @@ impl Tx<'_> {
         Ok(matching)
     }
 
-    fn repos_of_collection(&self, collection: i64, after: RepoId, limit: usize) -> TxResult<Vec<(RepoId, String)>> {
-        self.db
-            .prepare_cached(REPOS_OF_COLLECTION)?
-            .query_map(named_params! {":collection": collection, ":after": after.0, ":limit": limit as i64}, |row| {
-                Ok((RepoId(row.get(0)?), row.get(1)?))
-            })?
-            .collect()
+    fn repos_of_collection(&self, collection: i64, after: RepoId, page: &mut PageWriter) -> TxResult<()> {
+        let mut statement = self.db.prepare_cached(REPOS_OF_COLLECTION)?;
+        let mut rows = statement.query(named_params! {
+            // One more tells whether there is a next page.
+            ":collection": collection, ":after": after.0, ":limit": page.left as i64 + 1,
+        })?;
+        while let Some(row) = rows.next()? {
+            page.push(RepoId(row.get(0)?), row.get_ref(1)?.as_str()?);
+        }
+        Ok(())
     }
 
     /// Merges the ascending pages of several collections; a page of each is read only as far as the merge gets.
-    fn repos_of_collections(
-        &self,
-        collections: &[i64],
-        after: RepoId,
-        limit: usize,
-    ) -> TxResult<Vec<(RepoId, String)>> {
-        let chunk = (2 * limit / collections.len()).clamp(16, limit.max(16));
+    fn repos_of_collections(&self, collections: &[i64], after: RepoId, page: &mut PageWriter) -> TxResult<()> {
+        let chunk = (2 * page.left / collections.len()).clamp(16, page.left.max(16));
         let mut pages: Vec<VecDeque<i64>> = vec![VecDeque::new(); collections.len()];
         let mut heads = BinaryHeap::new();
         let mut advance = |heads: &mut BinaryHeap<_>, source: usize, after: i64| -> TxResult<()> {
@@ -182,21 +200,50 @@ impl Tx<'_> {
         for source in 0..collections.len() {
             advance(&mut heads, source, after.0)?;
         }
-        let mut active = self.db.prepare_cached("SELECT did FROM repos WHERE repo_id = :repo AND active = 1")?;
-        let mut merged = Vec::with_capacity(limit);
+        let mut active = self.db.prepare_cached("SELECT did FROM repos WHERE repo_id = ?1 AND active = 1")?;
         let mut last = after.0;
-        while merged.len() < limit {
+        while !page.is_full() {
             let Some(Reverse((repo, source))) = heads.pop() else { break };
             advance(&mut heads, source, repo)?;
             if repo == last {
                 continue;
             }
             last = repo;
-            if let Some(did) = active.query_row(named_params! {":repo": repo}, |row| row.get(0)).optional()? {
-                merged.push((RepoId(repo), did));
+            let mut rows = active.query([repo])?;
+            if let Some(row) = rows.next()? {
+                page.push(RepoId(repo), row.get_ref(0)?.as_str()?);
             }
         }
-        Ok(merged)
+        Ok(())
+    }
+}
+
+/// Takes the rows of a page, and one more that only shows that there are more.
+struct PageWriter {
+    text: String,
+    left: usize,
+    last: RepoId,
+    write: fn(&mut String, &str),
+    has_more: bool,
+}
+
+impl PageWriter {
+    fn push(&mut self, repo: RepoId, did: &str) {
+        if self.left == 0 {
+            self.has_more = true;
+            return;
+        }
+        self.left -= 1;
+        self.last = repo;
+        (self.write)(&mut self.text, did);
+    }
+
+    fn is_full(&self) -> bool {
+        self.has_more
+    }
+
+    fn finish(self) -> DidPage {
+        DidPage { text: self.text, next_after: self.has_more.then_some(self.last) }
     }
 }
 

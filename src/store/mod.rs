@@ -4,6 +4,8 @@
 //! Invariants: counts in `repo_collections` equal the rows of `indexed_records`; a cursor commits with the rows that it covers; a
 //! failed write stops the process.
 
+#[cfg(test)]
+mod direct;
 mod held;
 mod hosts;
 mod list;
@@ -18,16 +20,17 @@ mod writer;
 
 use std::cell::Cell;
 use std::sync::{Arc, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
+pub(crate) use direct::{Audit, Direct, Row};
 pub use held::{HeldEvent, Holding};
 pub use hosts::CrawlRequest;
-pub use list::{HostRow, RepoRow};
+pub use list::{DidPage, HostRow, RepoRow};
 pub use meta::Coverage;
 pub use open::OpenError;
 pub use queue::{Due, HostJob, JobKind, RepoJob, Urgency};
@@ -37,6 +40,7 @@ pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
 pub use writer::Durability;
 
+use crate::clock::now_millis;
 use crate::config::StoreConfig;
 use crate::syntax::CollectionFilter;
 
@@ -78,6 +82,8 @@ pub struct Store {
 struct Inner {
     writer: writer::Writer,
     readers: r2d2::Pool<SqliteConnectionManager>,
+    /// One permit per reader: who waits for one waits here, not on a blocking thread.
+    reading: Semaphore,
     signals: Arc<Signals>,
     filter: CollectionFilter,
     complete_filter: Arc<RwLock<CollectionFilter>>,
@@ -142,7 +148,7 @@ struct TxState {
 
 impl<'a> Tx<'a> {
     fn new(db: &'a Connection, state: &'a TxState) -> Self {
-        Tx { db, state, now: unix_millis() }
+        Tx { db, state, now: now_millis() }
     }
 
     /// Unix milliseconds; one value for the whole transaction.
@@ -177,10 +183,15 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
     {
+        let _turn = self.inner.reading.acquire().await.expect("the semaphore is never closed");
         let store = self.clone();
         match tokio::task::spawn_blocking(move || store.read_blocking(work)).await {
             Ok(answer) => answer,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends before it began.
+                Err(_) => Err(StoreError::Closed),
+            },
         }
     }
 
@@ -212,10 +223,4 @@ impl Store {
     pub async fn close(&self) {
         self.inner.writer.close().await;
     }
-}
-
-/// Unix milliseconds now.
-pub fn unix_millis() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

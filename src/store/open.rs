@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, named_params};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::writer::Writer;
-use super::{Inner, Signals, Store, TxState, meta, unix_millis};
+use super::{Inner, Signals, Store, TxState, meta};
+use crate::clock::now_millis;
 use crate::config::StoreConfig;
 use crate::syntax::CollectionFilter;
 
@@ -19,6 +21,8 @@ const SCHEMA_VERSION: i64 = 1;
 /// "sign" in ASCII: tells a signpost database from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7369_676e;
 const READERS: u32 = 4;
+/// How much of the file readers see as memory; the kernel may take it back at any time.
+const READ_MAP_BYTES: i64 = 256 << 20;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +55,17 @@ pub enum OpenError {
     Readers(PathBuf, r2d2::Error),
 }
 
-pub(super) fn open(config: &StoreConfig, failed: CancellationToken) -> Result<Store, OpenError> {
+/// A database that is brought up to date, and locked for this process.
+pub(super) struct Prepared {
+    pub connection: Connection,
+    pub state: TxState,
+    pub lock: File,
+    complete_filter: CollectionFilter,
+    instance_id: [u8; 8],
+}
+
+/// Everything that a start does to the file, before anybody reads or writes.
+pub(super) fn prepare(config: &StoreConfig) -> Result<Prepared, OpenError> {
     let path = &config.path;
     let lock = lock_file(path)?;
     let refused = |error| OpenError::Sqlite(path.clone(), error);
@@ -62,7 +76,17 @@ pub(super) fn open(config: &StoreConfig, failed: CancellationToken) -> Result<St
     let instance_id = read_instance_id(&connection, path)?;
     let complete_filter = adopt_filter(&mut connection, path, &config.filter)?;
     forget_last_run(&connection).map_err(refused)?;
+    let state = TxState::default();
+    let held_bytes: i64 = connection
+        .query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))
+        .map_err(refused)?;
+    state.held_bytes.set(held_bytes.unsigned_abs());
+    Ok(Prepared { connection, state, lock, complete_filter, instance_id })
+}
 
+pub(super) fn open(config: &StoreConfig, failed: CancellationToken) -> Result<Store, OpenError> {
+    let path = &config.path;
+    let Prepared { connection, state, lock, complete_filter, instance_id } = prepare(config)?;
     let manager = SqliteConnectionManager::file(path)
         .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .with_init(prepare_reader);
@@ -72,11 +96,6 @@ pub(super) fn open(config: &StoreConfig, failed: CancellationToken) -> Result<St
         .build(manager)
         .map_err(|error| OpenError::Readers(path.clone(), error))?;
 
-    let state = TxState::default();
-    let held_bytes: i64 = connection
-        .query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))
-        .map_err(refused)?;
-    state.held_bytes.set(held_bytes.unsigned_abs());
     let signals = Arc::new(Signals::default());
     let writer = Writer::start(connection, state, signals.clone(), lock, failed)
         .map_err(|error| OpenError::Unusable(path.clone(), error))?;
@@ -84,6 +103,7 @@ pub(super) fn open(config: &StoreConfig, failed: CancellationToken) -> Result<St
         inner: Arc::new(Inner {
             writer,
             readers,
+            reading: Semaphore::new(READERS as usize),
             signals,
             filter: config.filter.clone(),
             complete_filter: Arc::new(RwLock::new(complete_filter)),
@@ -134,6 +154,8 @@ fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
 fn prepare_reader(db: &mut Connection) -> rusqlite::Result<()> {
     db.busy_timeout(Duration::from_secs(10))?;
     db.pragma_update(None, "cache_size", -4 * 1024)?;
+    // Pages come from the kernel's cache without a copy of their own for each reader; the file never shrinks while it is served.
+    db.pragma_update(None, "mmap_size", READ_MAP_BYTES)?;
     db.set_prepared_statement_cache_capacity(48);
     Ok(())
 }
@@ -209,7 +231,7 @@ fn queue_all_repos(db: &Connection) -> rusqlite::Result<()> {
         "INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, reindex, created_at)
          SELECT host_id, repo_id, 'repo', 'pending', :now, 1, :now FROM repos
          WHERE active = 1 AND repo_id NOT IN (SELECT repo_id FROM crawl_queue WHERE repo_id IS NOT NULL)",
-        named_params! {":now": unix_millis()},
+        named_params! {":now": now_millis()},
     )?;
     Ok(())
 }

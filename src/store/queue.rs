@@ -19,6 +19,8 @@ pub enum JobKind {
     Repo,
     /// Resolve the identity only.
     Identity,
+    /// Ask for the account's status: its host does not list it any more.
+    Status,
 }
 
 /// Where in its host's share a job stands.
@@ -28,6 +30,8 @@ pub enum Urgency {
     InTurn,
     /// At the head: what is listed may be wrong.
     First,
+    /// After ten seconds: something else is about to settle it.
+    Later,
 }
 
 /// A claimed host: probe it, then list its repos.
@@ -76,6 +80,7 @@ impl ToSql for JobKind {
         Ok(ToSqlOutput::from(match self {
             JobKind::Repo => "repo",
             JobKind::Identity => "identity",
+            JobKind::Status => "status",
         }))
     }
 }
@@ -111,14 +116,18 @@ impl Tx<'_> {
     /// Queues work on a repo. One job per repo and host: a fetch takes over from an identity refresh, and what is asked for while a
     /// job is in progress is done once more after it.
     pub fn queue_repo(&self, host_id: HostId, repo: RepoId, kind: JobKind, urgency: Urgency) -> TxResult<()> {
-        let due_at = if urgency == Urgency::First { 0 } else { self.now };
+        let due_at = match urgency {
+            Urgency::First => 0,
+            Urgency::InTurn => self.now,
+            Urgency::Later => self.now + 10_000,
+        };
         self.db
             .prepare_cached(
                 "INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, created_at)
                  VALUES (:host, :repo, :kind, 'pending', :due, :now)
                  ON CONFLICT (repo_id, host_id) WHERE repo_id IS NOT NULL DO UPDATE SET
                      again = CASE WHEN status <> 'in_progress' THEN NULL WHEN again = 'repo' THEN 'repo' ELSE :kind END,
-                     kind = CASE WHEN status = 'in_progress' OR :kind = 'identity' THEN kind ELSE 'repo' END,
+                     kind = CASE WHEN status = 'in_progress' OR :kind <> 'repo' THEN kind ELSE 'repo' END,
                      next_attempt_at = CASE status WHEN 'pending' THEN min(next_attempt_at, :due) ELSE next_attempt_at END",
             )?
             .execute(named_params! {
@@ -135,7 +144,7 @@ impl Tx<'_> {
                 "UPDATE crawl_queue SET status = 'in_progress', attempts = attempts + 1, lease_expires_at = :lease, again = NULL
                  WHERE job_id IN (
                      SELECT job_id FROM crawl_queue
-                     WHERE repo_id IS NULL AND status IN ('pending', 'failed') AND next_attempt_at <= :now
+                     WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed') AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
                  RETURNING job_id, host_id, attempts,
                      (SELECT hostname FROM hosts h WHERE h.host_id = crawl_queue.host_id),
@@ -183,7 +192,11 @@ impl Tx<'_> {
                             let kind = rusqlite::types::Type::Text;
                             rusqlite::Error::FromSqlConversionFailure(4, kind, Box::new(error))
                         })?,
-                        kind: if kind == "identity" { JobKind::Identity } else { JobKind::Repo },
+                        kind: match kind.as_str() {
+                            "identity" => JobKind::Identity,
+                            "status" => JobKind::Status,
+                            _ => JobKind::Repo,
+                        },
                         attempts: row.get(3)?,
                     })
                 },
@@ -222,7 +235,8 @@ impl Tx<'_> {
     pub fn next_host_job_at(&self) -> TxResult<Option<i64>> {
         self.db
             .prepare_cached(
-                "SELECT min(next_attempt_at) FROM crawl_queue WHERE repo_id IS NULL AND status IN ('pending', 'failed')",
+                "SELECT min(next_attempt_at) FROM crawl_queue
+                 WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed')",
             )?
             .query_row([], |row| row.get(0))
     }
@@ -262,16 +276,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// All repos of the host are listed: it is subscribed, or listed again if that was asked for meanwhile.
-    pub fn finish_host_job(&self, job: JobId) -> TxResult<()> {
+    /// All repos of the host are listed: it is subscribed and compared again after a time, or listed again at once if that was asked
+    /// for meanwhile.
+    pub fn finish_host_job(&self, job: JobId, compare_in: Duration) -> TxResult<()> {
         self.db
             .prepare_cached(
                 "UPDATE crawl_queue SET status = CASE WHEN again IS NULL THEN 'subscribed' ELSE 'pending' END,
-                     attempts = 0, next_attempt_at = :now, lease_expires_at = NULL, again = NULL, page_cursor = NULL,
-                     last_error = NULL
+                     next_attempt_at = CASE WHEN again IS NULL THEN :later ELSE :now END,
+                     attempts = 0, lease_expires_at = NULL, again = NULL, page_cursor = NULL, last_error = NULL
                  WHERE job_id = :job",
             )?
-            .execute(named_params! {":job": job.0, ":now": self.now})?;
+            .execute(named_params! {":job": job.0, ":now": self.now, ":later": self.later(compare_in)})?;
         self.raise(Signal::Crawl);
         Ok(())
     }
@@ -317,6 +332,29 @@ impl Tx<'_> {
             .query_row(named_params! {":repo": repo.0, ":host": host_id.0}, |row| row.get(0))
     }
 
+    /// Whether another host has had work on a repo for a minute at most, and it did not fail: it may be its host by now.
+    pub fn is_claimed_elsewhere(&self, repo: RepoId, host_id: HostId) -> TxResult<bool> {
+        self.db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM crawl_queue
+                 WHERE repo_id = :repo AND host_id <> :host AND status IN ('pending', 'in_progress') AND created_at > :since)",
+            )?
+            .query_row(
+                named_params! {":repo": repo.0, ":host": host_id.0, ":since": self.now - 60_000},
+                |row| row.get(0),
+            )
+    }
+
+    /// Whether a host's claim on a repo failed and is not tried again yet.
+    pub fn is_refused(&self, repo: RepoId, host_id: HostId) -> TxResult<bool> {
+        self.db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM crawl_queue
+                 WHERE repo_id = :repo AND host_id = :host AND status = 'failed' AND next_attempt_at > :now)",
+            )?
+            .query_row(named_params! {":repo": repo.0, ":host": host_id.0, ":now": self.now}, |row| row.get(0))
+    }
+
     /// Whether the claim still stands: an account that was deleted or switched off meanwhile has no job any more.
     pub fn is_claimed(&self, job: &RepoJob) -> TxResult<bool> {
         self.db
@@ -352,6 +390,17 @@ impl Tx<'_> {
                  WHERE job_id = :job",
             )?
             .execute(named_params! {":reason": reason, ":at": self.later(retry_in), ":job": job.0})?;
+        self.raise(Signal::Crawl);
+        Ok(())
+    }
+
+    /// What stood in the way of a repo's job is gone: if it failed, it is due now.
+    pub fn retry_now(&self, repo: RepoId, host_id: HostId) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE crawl_queue SET next_attempt_at = 0 WHERE repo_id = :repo AND host_id = :host AND status = 'failed'",
+            )?
+            .execute(named_params! {":repo": repo.0, ":host": host_id.0})?;
         self.raise(Signal::Crawl);
         Ok(())
     }

@@ -48,6 +48,17 @@ impl Tx<'_> {
         Ok(records)
     }
 
+    /// The CID of one record.
+    pub fn record_cid(&self, repo: RepoId, collection: &str, rkey: &str) -> TxResult<Option<DagCid>> {
+        self.db
+            .prepare_cached(
+                "SELECT i.cid FROM indexed_records i JOIN collections c USING (collection_id)
+                 WHERE c.nsid = :nsid AND i.repo_id = :repo AND i.rkey = :rkey",
+            )?
+            .query_row(named_params! {":nsid": collection, ":repo": repo.0, ":rkey": rkey}, |row| row.get(0))
+            .optional()
+    }
+
     /// The id of a collection, made when it is new.
     pub fn collection_id(&self, nsid: &str) -> TxResult<i64> {
         let known = self

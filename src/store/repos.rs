@@ -69,6 +69,16 @@ pub struct RepoState {
     pub verified: Option<(Rev, DagCid)>,
     /// CID of that commit.
     pub head: Option<DagCid>,
+    /// Whether its signing key is known.
+    pub has_key: bool,
+    /// When a bad signature last had its key asked for (Unix milliseconds).
+    pub key_checked_at: Option<i64>,
+    /// The head of a fetched answer that was older than what is indexed: taken when the host's list names it too.
+    pub stale_head: Option<DagCid>,
+    /// Whether it is to be fetched at the next comparison, whatever the host lists.
+    pub unproven: bool,
+    /// Whether the host that is asked about, not its own, was refused it before. Set by who asks.
+    pub refused: bool,
     /// Whether work on it is queued for its host, or events of it are held: then a new event has to wait its turn.
     pub busy: bool,
 }
@@ -99,7 +109,9 @@ impl Tx<'_> {
             .prepare_cached(
                 "SELECT repo_id, host_id, active, status, rev, head, data,
                         EXISTS (SELECT 1 FROM crawl_queue q WHERE q.repo_id = r.repo_id AND q.host_id = r.host_id)
-                     OR EXISTS (SELECT 1 FROM held_events h WHERE h.repo_id = r.repo_id AND h.host_id = r.host_id)
+                     OR EXISTS (SELECT 1 FROM held_events h WHERE h.repo_id = r.repo_id AND h.host_id = r.host_id),
+                        unproven, stale_head, (SELECT checked_at FROM identities i WHERE i.repo_id = r.repo_id),
+                        EXISTS (SELECT 1 FROM identities i WHERE i.repo_id = r.repo_id)
                  FROM repos r WHERE did = :did",
             )?
             .query_row(named_params! {":did": did.as_str()}, |row| {
@@ -113,6 +125,11 @@ impl Tx<'_> {
                     verified: rev.and_then(|rev| Rev::parse(&rev).ok()).zip(data),
                     head: row.get(5)?,
                     busy: row.get(7)?,
+                    unproven: row.get(8)?,
+                    stale_head: row.get(9)?,
+                    key_checked_at: row.get(10)?,
+                    has_key: row.get(11)?,
+                    refused: false,
                 })
             })
             .optional()
@@ -164,6 +181,53 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Nothing shows that what is indexed is all: it is fetched at the next comparison.
+    pub fn mark_unproven(&self, repo: RepoId) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE repos SET unproven = 1 WHERE repo_id = :repo")?
+            .execute(named_params! {":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// The whole repo was fetched, so nothing is left in doubt.
+    pub fn clear_doubts(&self, repo: RepoId) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE repos SET unproven = 0, stale_head = NULL WHERE repo_id = :repo")?
+            .execute(named_params! {":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// Forgets which commit is indexed, so that any verified one is taken next; the rows stay listed until then.
+    pub fn forget_chain(&self, repo: RepoId) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE repos SET rev = NULL, data = NULL, stale_head = NULL, desynchronized = 1 WHERE repo_id = :repo",
+            )?
+            .execute(named_params! {":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// Active repos of a host, ascending by id after `after`.
+    pub fn active_repos_of(&self, host_id: HostId, after: RepoId, limit: usize) -> TxResult<Vec<(RepoId, String)>> {
+        self.db
+            .prepare_cached(
+                "SELECT repo_id, did FROM repos WHERE host_id = :host AND repo_id > :after AND active = 1
+                 ORDER BY repo_id LIMIT :limit",
+            )?
+            .query_map(named_params! {":host": host_id.0, ":after": after.0, ":limit": limit as i64}, |row| {
+                Ok((RepoId(row.get(0)?), row.get(1)?))
+            })?
+            .collect()
+    }
+
+    /// The host answered with an older head than what is indexed.
+    pub fn set_stale_head(&self, repo: RepoId, head: DagCid) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE repos SET stale_head = :head WHERE repo_id = :repo")?
+            .execute(named_params! {":head": head, ":repo": repo.0})?;
+        Ok(())
+    }
+
     /// Its DID document names another host now.
     pub fn move_repo(&self, repo: RepoId, host_id: HostId) -> TxResult<()> {
         self.db
@@ -191,6 +255,14 @@ impl Tx<'_> {
             .prepare_cached("SELECT signing_key FROM identities WHERE repo_id = :repo")?
             .query_row(named_params! {":repo": repo.0}, |row| row.get(0))
             .optional()
+    }
+
+    /// A bad signature has the key asked for, now.
+    pub fn note_key_check(&self, repo: RepoId) -> TxResult<()> {
+        self.db
+            .prepare_cached("UPDATE identities SET checked_at = :now WHERE repo_id = :repo")?
+            .execute(named_params! {":repo": repo.0, ":now": self.now})?;
+        Ok(())
     }
 
     /// Stores the signing key that the DID document names.

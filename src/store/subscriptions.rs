@@ -15,6 +15,8 @@ pub struct Subscription {
     pub host: Host,
     /// Unix milliseconds of the latest requestCrawl that is to cut waiting short.
     pub woken_at: i64,
+    /// How often a connection was to be given up and dialled anew.
+    pub restarts: i64,
 }
 
 impl Tx<'_> {
@@ -22,10 +24,10 @@ impl Tx<'_> {
     pub fn subscriptions(&self) -> TxResult<Vec<Subscription>> {
         self.db
             .prepare_cached(
-                "SELECT host_id, hostname, scheme, woken_at FROM subscriptions JOIN hosts USING (host_id) ORDER BY host_id",
+                "SELECT host_id, hostname, scheme, woken_at, restarts FROM subscriptions JOIN hosts USING (host_id) ORDER BY host_id",
             )?
             .query_map([], |row| {
-                Ok(Subscription { host_id: HostId(row.get(0)?), host: read_host(row, 1)?, woken_at: row.get(3)? })
+                Ok(Subscription { host_id: HostId(row.get(0)?), host: read_host(row, 1)?, woken_at: row.get(3)?, restarts: row.get(4)? })
             })?
             .collect()
     }
@@ -50,6 +52,23 @@ impl Tx<'_> {
         self.db
             .prepare_cached("UPDATE subscriptions SET host_cursor = NULL WHERE host_id = :host")?
             .execute(named_params! {":host": host_id.0})?;
+        Ok(())
+    }
+
+    /// A firehose that is connected and was not heard since: the host's sequence may have begun anew below our cursor. It is
+    /// dialled again, without a cursor.
+    pub fn restart_if_silent(&self, host_id: HostId) -> TxResult<()> {
+        let silent = self
+            .db
+            .prepare_cached(
+                "UPDATE subscriptions SET host_cursor = NULL, restarts = restarts + 1
+                 WHERE host_id = :host AND connected_since IS NOT NULL AND host_cursor IS NOT NULL
+                   AND ifnull(last_event_at, 0) < connected_since",
+            )?
+            .execute(named_params! {":host": host_id.0})?;
+        if silent > 0 {
+            self.raise(Signal::Subscribe);
+        }
         Ok(())
     }
 

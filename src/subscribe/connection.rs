@@ -12,10 +12,11 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::Subscriber;
-use super::verify::{self, Batch};
+use super::verify::{self, Batch, Notice};
+use super::watermark::{Step, Watermark};
 use crate::host::{FirehoseSocket, HostError, full_jitter};
-use crate::index;
-use crate::store::{Durability, HostId, StoreError};
+use crate::index::{self, Event, Ingested};
+use crate::store::{Durability, HostId, StoreError, Tx, TxResult};
 use crate::syntax::{Host, printable};
 
 const BATCH_FRAMES: usize = 256;
@@ -34,59 +35,102 @@ enum Ended {
     Silent(Duration),
     #[error("the host refused: {name} {message}")]
     Refused { name: String, message: String },
+    #[error("it was silent while the host's repos changed")]
+    Restarted,
     #[error("signpost is shutting down")]
     Shutdown,
+}
+
+/// What the manager says to a connection.
+#[derive(Debug, Default)]
+pub(super) struct Bells {
+    /// The host asks to be crawled: do not wait any longer.
+    pub wake: Notify,
+    /// Give the connection up and dial anew.
+    pub restart: Notify,
 }
 
 /// Follows a host until `shutdown`.
 pub(super) async fn follow(
     subscriber: Subscriber,
     host_id: HostId,
-    wake: Arc<Notify>,
+    bells: Arc<Bells>,
     shutdown: CancellationToken,
 ) -> Result<(), StoreError> {
     let timing = subscriber.timing;
     let mut failures = 0;
+    // The cursor at which the last connection died young.
+    let mut died_at = None;
     loop {
         // Read anew: the scheme may have changed.
-        let host = subscriber.store.read(move |tx| tx.host(host_id)).await?;
+        let (host, host_cursor) =
+            subscriber.store.read(move |tx| Ok((tx.host(host_id)?, tx.host_cursor(host_id)?))).await?;
+        let dialled = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            dialled = dial(&subscriber, &host, host_cursor) => dialled,
+        };
         let began = Instant::now();
-        let mut connected = false;
-        let ended = tokio::select! {
-            () = shutdown.cancelled(), if !connected => Ended::Shutdown,
-            socket = dial(&subscriber, &host, host_id) => match socket? {
-                Err(error) => error.into(),
-                Ok(socket) => {
-                    connected = true;
-                    subscriber.store.write(Durability::Replayable, move |tx| tx.firehose_connected(host_id)).await?;
-                    tracing::info!(%host, "firehose connected");
-                    read(&subscriber, &host, host_id, socket, &shutdown).await?
+        let connected = dialled.is_ok();
+        let ended = match dialled {
+            Err(error) => error.into(),
+            Ok(socket) => {
+                subscriber.store.write(Durability::Replayable, move |tx| tx.firehose_connected(host_id)).await?;
+                subscriber.metrics.firehose_connect("connected");
+                tracing::info!(%host, "firehose connected");
+                let mut connection = Connection {
+                    subscriber: &subscriber,
+                    host: &host,
+                    host_id,
+                    socket,
+                    watermark: Watermark::new(host_cursor),
+                };
+                tokio::select! {
+                    ended = connection.read(&shutdown) => ended?,
+                    () = bells.restart.notified() => Ended::Restarted,
                 }
-            },
+            }
         };
         if matches!(ended, Ended::Shutdown) {
             return Ok(());
         }
         let asked_to_wait = note_end(&subscriber, &host, host_id, &ended, connected).await?;
-        failures = if connected && began.elapsed() >= timing.settled_after { 0 } else { failures + 1 };
+        let settled = connected && began.elapsed() >= timing.settled_after;
+        failures = if settled { 0 } else { failures + 1 };
+        if connected && !settled && ended.is_death() {
+            died_at = pass_over_poison(&subscriber, &host, host_id, died_at).await?;
+        } else if settled {
+            died_at = None;
+        }
         let wait =
             asked_to_wait.unwrap_or_else(|| full_jitter(failures.max(1) - 1, timing.retry_base, timing.retry_cap));
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            () = wake.notified() => failures = 0,
+            () = bells.wake.notified() => failures = 0,
             () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-async fn dial(
+async fn dial(subscriber: &Subscriber, host: &Host, host_cursor: Option<i64>) -> Result<FirehoseSocket, HostError> {
+    let _turn = subscriber.dials.acquire().await.expect("the semaphore is never closed");
+    subscriber.client.dial(host, host_cursor).await
+}
+
+/// When a young connection dies for the second time at the same cursor, it is what the host sends there that kills it. Without a cursor
+/// the next connection follows from live, and the host is compared. Answers the cursor at which it died.
+async fn pass_over_poison(
     subscriber: &Subscriber,
     host: &Host,
     host_id: HostId,
-) -> Result<Result<FirehoseSocket, HostError>, StoreError> {
-    let _turn = subscriber.dials.acquire().await.expect("the semaphore is never closed");
-    let host_cursor = subscriber.store.read(move |tx| tx.host_cursor(host_id)).await?;
-    Ok(subscriber.client.dial(host, host_cursor).await)
+    died_before: Option<i64>,
+) -> Result<Option<i64>, StoreError> {
+    let dies_at = subscriber.store.read(move |tx| tx.host_cursor(host_id)).await?;
+    if dies_at.is_none() || dies_at != died_before {
+        return Ok(dies_at);
+    }
+    tracing::warn!(%host, "the firehose died twice at the same cursor: following from live");
+    subscriber.store.write(Durability::Replayable, move |tx| tx.drop_host_cursor(host_id)).await?;
+    Ok(None)
 }
 
 /// Records why the connection ended; answers how long the host asked to wait.
@@ -103,13 +147,7 @@ async fn note_end(
     let future_cursor = matches!(ended, Ended::Refused { name, .. } if name == "FutureCursor");
     subscriber
         .store
-        .write(Durability::Replayable, move |tx| {
-            if future_cursor {
-                // The host does not know our cursor: it was reset. The next connection follows from live, and lists again.
-                tx.drop_host_cursor(host_id)?;
-            }
-            tx.firehose_down(host_id, &words, connected)
-        })
+        .write(Durability::Replayable, move |tx| end_connection(tx, host_id, &words, connected, future_cursor))
         .await?;
     Ok(match ended {
         Ended::Dial(error) => error.retry_after(),
@@ -117,45 +155,110 @@ async fn note_end(
     })
 }
 
-async fn read(
-    subscriber: &Subscriber,
-    host: &Host,
+/// An open firehose.
+struct Connection<'a> {
+    subscriber: &'a Subscriber,
+    host: &'a Host,
     host_id: HostId,
-    mut socket: FirehoseSocket,
-    shutdown: &CancellationToken,
-) -> Result<Ended, StoreError> {
-    let timing = subscriber.timing;
-    let mut pings = tokio::time::interval_at(Instant::now() + timing.ping_every, timing.ping_every);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
-    loop {
-        let first = tokio::select! {
-            () = shutdown.cancelled() => {
-                // A courtesy: the host may wait for it, we do not.
-                let _ = tokio::time::timeout(Duration::from_secs(1), socket.close(None)).await;
-                return Ok(Ended::Shutdown);
-            }
-            message = socket.next() => message,
-            _ = pings.tick() => {
-                match tokio::time::timeout(timing.ping_every, socket.send(WsMessage::Ping(Bytes::new()))).await {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(error)) => return Ok(Ended::Broken(error)),
-                    Err(_) => return Ok(Ended::Silent(timing.ping_every)),
+    socket: FirehoseSocket,
+    watermark: Watermark,
+}
+
+impl Connection<'_> {
+    async fn read(&mut self, shutdown: &CancellationToken) -> Result<Ended, StoreError> {
+        let timing = self.subscriber.timing;
+        let mut pings = tokio::time::interval_at(Instant::now() + timing.ping_every, timing.ping_every);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            let first = tokio::select! {
+                () = shutdown.cancelled() => {
+                    // A courtesy: the host may wait for it, we do not.
+                    let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await;
+                    return Ok(Ended::Shutdown);
                 }
+                message = self.socket.next() => message,
+                _ = pings.tick() => {
+                    let ping = self.socket.send(WsMessage::Ping(Bytes::new()));
+                    match tokio::time::timeout(timing.ping_every, ping).await {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(error)) => return Ok(Ended::Broken(error)),
+                        Err(_) => return Ok(Ended::Silent(timing.ping_every)),
+                    }
+                }
+                () = tokio::time::sleep_until(heard + timing.dead_after) => return Ok(Ended::Silent(timing.dead_after)),
+            };
+            let (frames, ended) = gather(self.subscriber, &mut self.socket, first).await;
+            let refused = if frames.is_empty() { None } else { self.take_in(frames).await? };
+            if let Some(ended) = refused.or(ended) {
+                return Ok(ended);
             }
-            () = tokio::time::sleep_until(heard + timing.dead_after) => return Ok(Ended::Silent(timing.dead_after)),
-        };
-        let (frames, mut ended) = gather(subscriber, &mut socket, first).await;
-        if !frames.is_empty() {
-            let (batch, said) = take_in(subscriber, host, host_id, frames).await?;
-            subscriber.count_rows(&batch);
-            ended = said.or(ended);
-        }
-        heard = Instant::now();
-        if let Some(ended) = ended {
-            return Ok(ended);
+            heard = Instant::now();
         }
     }
+
+    /// Verifies a batch, and commits its outcomes with the cursor. Answers whether the host refused to go on.
+    async fn take_in(&mut self, frames: Vec<Bytes>) -> Result<Option<Ended>, StoreError> {
+        let (host, host_id) = (self.host, self.host_id);
+        let Batch { events, seqs, notices, kinds } = verify::batch(self.subscriber, host_id, frames).await?;
+        let step = self.watermark.take_in(&seqs);
+        if step.restarted {
+            tracing::warn!(%host, "the firehose begins below its cursor: the host was reset or restored");
+        }
+        let outdated = is_outdated(&notices);
+        let ingested = self
+            .subscriber
+            .store
+            .write(Durability::Replayable, move |tx| commit_batch(tx, host_id, events, step, outdated))
+            .await?;
+        for (kind, verdict) in kinds.iter().zip(&ingested.verdicts) {
+            self.subscriber.metrics.event(*kind, verdict.label());
+        }
+        self.subscriber.count_rows(&ingested);
+        Ok(notices.into_iter().find_map(|notice| match notice {
+            Notice::Error { name, message } => {
+                Some(Ended::Refused { name: printable(&name, 64), message: printable(&message, 200) })
+            }
+            Notice::Info(name) => {
+                tracing::info!(%host, name = %printable(&name, 64), "the host's firehose says");
+                None
+            }
+        }))
+    }
+}
+
+/// Whether the host says that it forgot events since our cursor.
+pub(crate) fn is_outdated(notices: &[Notice]) -> bool {
+    notices.iter().any(|notice| matches!(notice, Notice::Info(name) if name == "OutdatedCursor"))
+}
+
+/// Writes the outcomes of a batch with the cursor.
+pub(crate) fn commit_batch(
+    tx: &Tx,
+    host_id: HostId,
+    events: Vec<Event>,
+    step: Step,
+    outdated: bool,
+) -> TxResult<Ingested> {
+    if outdated || step.restarted {
+        // Nobody says what happened between our cursor and here: compare the whole host.
+        tx.relist_host(host_id)?;
+    }
+    index::ingest(tx, host_id, events, step.store)
+}
+
+/// Writes that a connection ended. A host that does not know our cursor was reset: the next connection follows from live, and lists again.
+pub(crate) fn end_connection(
+    tx: &Tx,
+    host_id: HostId,
+    words: &str,
+    connected: bool,
+    future_cursor: bool,
+) -> TxResult<()> {
+    if future_cursor {
+        tx.drop_host_cursor(host_id)?;
+    }
+    tx.firehose_down(host_id, words, connected)
 }
 
 /// Takes what the socket has without waiting, up to the bounds of a batch.
@@ -188,41 +291,6 @@ async fn gather(
     }
 }
 
-/// Verifies a batch, and commits its outcomes with the cursor.
-async fn take_in(
-    subscriber: &Subscriber,
-    host: &Host,
-    host_id: HostId,
-    frames: Vec<Bytes>,
-) -> Result<(index::Ingested, Option<Ended>), StoreError> {
-    let Batch { events, seq, notices, kinds } = verify::batch(subscriber, host_id, frames).await?;
-    let outdated =
-        notices.iter().any(|notice| matches!(notice, verify::Notice::Info(name) if name == "OutdatedCursor"));
-    let ingested = subscriber
-        .store
-        .write(Durability::Replayable, move |tx| {
-            if outdated {
-                // Events between our cursor and the host's oldest are lost: compare the whole host.
-                tx.relist_host(host_id)?;
-            }
-            index::ingest(tx, host_id, &events, seq)
-        })
-        .await?;
-    for (kind, verdict) in kinds.iter().zip(&ingested.verdicts) {
-        subscriber.metrics.event(*kind, verdict.label());
-    }
-    let refused = notices.into_iter().find_map(|notice| match notice {
-        verify::Notice::Error { name, message } => {
-            Some(Ended::Refused { name: printable(&name, 64), message: printable(&message, 200) })
-        }
-        verify::Notice::Info(name) => {
-            tracing::info!(%host, name = %printable(&name, 64), "the host's firehose says");
-            None
-        }
-    });
-    Ok((ingested, refused))
-}
-
 impl Subscriber {
     /// Counts the rows that a batch changed.
     pub(super) fn count_rows(&self, ingested: &index::Ingested) {
@@ -239,7 +307,17 @@ impl Ended {
             Ended::Broken(_) => "broken",
             Ended::Silent(_) => "silent",
             Ended::Refused { .. } => "refused",
+            Ended::Restarted => "restarted",
             Ended::Shutdown => "shutdown",
+        }
+    }
+
+    /// Whether the connection died of what came, or by the host's will, and may do so again; that we are too slow is no such thing.
+    fn is_death(&self) -> bool {
+        match self {
+            Ended::Closed | Ended::Broken(_) | Ended::Silent(_) => true,
+            Ended::Refused { name, .. } => name != "ConsumerTooSlow",
+            _ => false,
         }
     }
 }

@@ -20,18 +20,18 @@ pub async fn run(subscriber: Subscriber, shutdown: CancellationToken) -> Result<
             if shutdown.is_cancelled() {
                 return Ok(());
             }
-            let filter = subscriber.store.filter().clone();
+            let (clock, filter) = (subscriber.clock.clone(), subscriber.store.filter().clone());
             let (events, last) = subscriber
                 .store
                 .read(move |tx| {
                     let held = tx.held_events(repo, host_id)?;
                     let last = held.last().map(|event| event.seq);
-                    Ok((verify::held(tx, repo, held, &filter)?, last))
+                    Ok((verify::held(tx, repo, host_id, held, &clock, &filter)?, last))
                 })
                 .await?;
             let ingested = subscriber
                 .store
-                .write(Durability::Replayable, move |tx| index::ingest_held(tx, host_id, repo, &events, last))
+                .write(Durability::Replayable, move |tx| index::ingest_held(tx, host_id, repo, events, last))
                 .await?;
             subscriber.count_rows(&ingested);
         }

@@ -3,31 +3,37 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Subscriber, connection};
-use crate::store::{HostId, StoreError};
+use super::Subscriber;
+use super::connection::{self, Bells};
+use crate::store::{HostId, StoreError, Subscription};
+
+/// A connection, and what it was told last.
+struct Known {
+    bells: Arc<Bells>,
+    woken_at: i64,
+    restarts: i64,
+}
 
 /// Follows every host until `shutdown`; each connection then ends after the batch that it is in.
 pub async fn run(subscriber: Subscriber, shutdown: CancellationToken) -> Result<(), StoreError> {
     let mut connections: JoinSet<Result<(), StoreError>> = JoinSet::new();
-    let mut known: HashMap<HostId, (Arc<Notify>, i64)> = HashMap::new();
+    let mut known: HashMap<HostId, Known> = HashMap::new();
     loop {
-        for subscription in subscriber.store.read(|tx| tx.subscriptions()).await? {
-            let (host_id, woken_at) = (subscription.host_id, subscription.woken_at);
-            match known.get_mut(&host_id) {
-                Some((wake, seen)) if *seen < woken_at => {
-                    *seen = woken_at;
-                    wake.notify_one();
-                }
-                Some(_) => {}
-                None => {
-                    let wake = Arc::new(Notify::new());
-                    known.insert(host_id, (wake.clone(), woken_at));
-                    connections.spawn(connection::follow(subscriber.clone(), host_id, wake, shutdown.clone()));
-                }
+        for Subscription { host_id, woken_at, restarts, .. } in subscriber.store.read(|tx| tx.subscriptions()).await? {
+            let Some(connection) = known.get_mut(&host_id) else {
+                let bells = Arc::new(Bells::default());
+                known.insert(host_id, Known { bells: bells.clone(), woken_at, restarts });
+                connections.spawn(connection::follow(subscriber.clone(), host_id, bells, shutdown.clone()));
+                continue;
+            };
+            if std::mem::replace(&mut connection.woken_at, woken_at) < woken_at {
+                connection.bells.wake.notify_one();
+            }
+            if std::mem::replace(&mut connection.restarts, restarts) < restarts {
+                connection.bells.restart.notify_one();
             }
         }
         tokio::select! {

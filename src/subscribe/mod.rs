@@ -2,17 +2,19 @@
 //! `index`; it fetches nothing. What has to be fetched is a row in `crawl_queue`, which `crawl` works on.
 //! Order per account holds because a connection takes in one batch after another.
 
-mod connection;
+pub(crate) mod connection;
 mod frame;
 mod held;
 mod manager;
-mod verify;
+pub(crate) mod verify;
+pub(crate) mod watermark;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::clock::Clock;
 use crate::host::Client;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -29,6 +31,8 @@ pub struct Subscriber {
     pub client: Arc<Client>,
     /// For counting.
     pub metrics: Metrics,
+    /// For judging revs.
+    pub clock: Clock,
     /// Dials at once: after a restart, a thousand hosts are not dialled in one moment.
     pub dials: Arc<Semaphore>,
     /// Batches verified at once: as many as there are cores.

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::Subscriber;
-use super::frame::{self, Action, Body, CommitBody, Message, Op};
-use crate::index::{CommitFact, Desync, Event, Fact, RecordChange};
-use crate::metrics::EventKind;
+use super::frame::{self, Action, Body, CommitBody, FrameError, Message, Op};
+use crate::clock::Clock;
+use crate::index::{CommitFact, Event, Fact, Flaw, LegacyCommit, LegacyOp, ProvenCommit, RecordChange};
+use crate::metrics::{EventKind, Metrics};
 use crate::repo::dag_cbor::record_to_json;
 use crate::repo::mst::{PartialTree, TreeAction, TreeOp};
 use crate::repo::{Commit, DagCid, Link, PublicKey, car, commit};
-use crate::store::{HeldEvent, HostId, RepoId, StoreError, Tx, TxResult, unix_millis};
+use crate::store::{HeldEvent, HostId, RepoId, StoreError, Tx, TxResult};
 use crate::syntax::{CollectionFilter, Did, Nsid, RecordKey, Rev};
 
 /// Limits of the lexicon `com.atproto.sync.subscribeRepos`, in bytes and ops.
@@ -24,19 +25,19 @@ const MAX_RECORD_BYTES: usize = 1_000_000;
 
 /// A batch of frames, verified.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// Events about accounts, in order.
     pub events: Vec<Event>,
     /// The kind of each.
     pub kinds: Vec<EventKind>,
-    /// The sequence number of the last frame that had one.
-    pub seq: Option<i64>,
+    /// The sequence numbers of the frames that had one, in order.
+    pub seqs: Vec<i64>,
     /// What the host says about the stream itself.
     pub notices: Vec<Notice>,
 }
 
 /// A message about the stream.
-pub(super) enum Notice {
+pub(crate) enum Notice {
     /// `#info`
     Info(String),
     /// An error frame.
@@ -45,7 +46,7 @@ pub(super) enum Notice {
 
 /// What verification needs to know of an account.
 #[derive(Default)]
-struct Known {
+pub(crate) struct Known {
     /// The signing key; None: do not verify, the event will wait or cause a fetch whatever it says.
     key: Option<PublicKey>,
     /// The rev that is indexed: at or below it, an event is not worth verifying.
@@ -53,7 +54,7 @@ struct Known {
 }
 
 /// Decodes and verifies a batch on a blocking thread.
-pub(super) async fn batch(subscriber: &Subscriber, host_id: HostId, frames: Vec<Bytes>) -> Result<Batch, StoreError> {
+pub(crate) async fn batch(subscriber: &Subscriber, host_id: HostId, frames: Vec<Bytes>) -> Result<Batch, StoreError> {
     let _turn = subscriber.verifiers.clone().acquire_owned().await.expect("the semaphore is never closed");
     let subscriber = subscriber.clone();
     tokio::task::spawn_blocking(move || verify(&subscriber, host_id, &frames))
@@ -62,47 +63,31 @@ pub(super) async fn batch(subscriber: &Subscriber, host_id: HostId, frames: Vec<
 }
 
 fn verify(subscriber: &Subscriber, host_id: HostId, frames: &[Bytes]) -> Result<Batch, StoreError> {
-    let messages: Vec<_> = frames.iter().map(|frame| (frame, frame::decode(frame))).collect();
-    let mut known: HashMap<Did, Known> = HashMap::new();
-    subscriber.store.read_blocking(|tx| {
-        for (_, message) in &messages {
-            if let Ok(Message::Event { did, body: Body::Commit(_) | Body::Sync { .. }, .. }) = message
-                && !known.contains_key(did)
-            {
-                known.insert(did.clone(), look_up(tx, host_id, did)?);
-            }
-        }
-        Ok(())
-    })?;
-    let filter = subscriber.store.filter();
-    let now_micros = unix_millis().unsigned_abs() * 1000;
-    let mut batch = Batch::default();
-    for (frame, message) in messages {
-        match message {
-            Ok(Message::Event { seq, did, body }) => {
-                let (kind, fact) = fact(frame, &did, body, known.get(&did), filter, now_micros);
-                count_skipped(subscriber, &fact);
-                batch.seq = Some(seq);
-                batch.kinds.push(kind);
-                let Checked { fact, .. } = fact;
-                batch.events.push(Event { did, seq, fact, frame: frame.clone() });
-            }
-            Ok(Message::Info { name }) => {
-                subscriber.metrics.event(EventKind::Info, "noted");
-                batch.notices.push(Notice::Info(name));
-            }
-            Ok(Message::Error { name, message }) => {
-                subscriber.metrics.event(EventKind::Error, "noted");
-                batch.notices.push(Notice::Error { name, message });
-            }
-            Ok(Message::Unknown { seq }) => {
-                subscriber.metrics.event(EventKind::Other, "passed_over");
-                batch.seq = seq.or(batch.seq);
-            }
-            Err(error) => subscriber.metrics.bad_frame(error.reason()),
+    let messages = decode(frames);
+    let known = subscriber.store.read_blocking(|tx| look_up_all(tx, host_id, &messages))?;
+    let judge = Judge { host_id, clock: &subscriber.clock, filter: subscriber.store.filter() };
+    Ok(judge.check_all(messages, &known, &subscriber.metrics))
+}
+
+/// A frame and what it decodes to.
+type Decoded<'f> = (&'f Bytes, Result<Message<'f>, FrameError>);
+
+/// Decodes the frames of a batch.
+pub(crate) fn decode(frames: &[Bytes]) -> Vec<Decoded<'_>> {
+    frames.iter().map(|frame| (frame, frame::decode(frame))).collect()
+}
+
+/// Looks up what the verification of a batch needs to know.
+pub(crate) fn look_up_all(tx: &Tx, host_id: HostId, messages: &[Decoded]) -> TxResult<HashMap<Did, Known>> {
+    let mut known = HashMap::new();
+    for (_, message) in messages {
+        if let Ok(Message::Event { did, body: Body::Commit(_) | Body::Sync { .. }, .. }) = message
+            && !known.contains_key(did)
+        {
+            known.insert(did.clone(), look_up(tx, host_id, did)?);
         }
     }
-    Ok(batch)
+    Ok(known)
 }
 
 fn look_up(tx: &Tx, host_id: HostId, did: &Did) -> TxResult<Known> {
@@ -116,17 +101,24 @@ fn look_up(tx: &Tx, host_id: HostId, did: &Did) -> TxResult<Known> {
 }
 
 /// Verifies events that were held, with the key as it is now.
-pub(super) fn held(tx: &Tx, repo: RepoId, frames: Vec<HeldEvent>, filter: &CollectionFilter) -> TxResult<Vec<Event>> {
+pub(crate) fn held(
+    tx: &Tx,
+    repo: RepoId,
+    host_id: HostId,
+    frames: Vec<HeldEvent>,
+    clock: &Clock,
+    filter: &CollectionFilter,
+) -> TxResult<Vec<Event>> {
     let key = tx.signing_key(repo)?.and_then(|key| PublicKey::from_did_key(&key).ok());
     let known = Known { key, rev: None };
-    let now_micros = unix_millis().unsigned_abs() * 1000;
+    let judge = Judge { host_id, clock, filter };
     let mut events = Vec::with_capacity(frames.len());
     for held in frames {
-        let bytes = Bytes::from(held.frame);
+        let frame = Bytes::from(held.frame);
         // They were decoded before they were held.
-        if let Ok(Message::Event { seq, did, body }) = frame::decode(&bytes) {
-            let (_, checked) = fact(&bytes, &did, body, Some(&known), filter, now_micros);
-            events.push(Event { did, seq, fact: checked.fact, frame: bytes.clone() });
+        if let Ok(Message::Event { seq, did, body }) = frame::decode(&frame) {
+            let Checked { fact, .. } = judge.check(&frame, &did, body, Some(&known));
+            events.push(Event { did, seq, fact, frame: frame.clone() });
         }
     }
     Ok(events)
@@ -134,97 +126,148 @@ pub(super) fn held(tx: &Tx, repo: RepoId, frames: Vec<HeldEvent>, filter: &Colle
 
 /// A fact, and why some of its records are not in it.
 struct Checked {
+    kind: EventKind,
     fact: Fact,
     skipped: Vec<&'static str>,
 }
 
-fn count_skipped(subscriber: &Subscriber, checked: &Checked) {
-    for reason in &checked.skipped {
-        subscriber.metrics.records_skipped(reason, 1);
-    }
+/// What all events of a host are verified with.
+pub(crate) struct Judge<'a> {
+    /// Who sent them.
+    pub host_id: HostId,
+    /// For judging revs.
+    pub clock: &'a Clock,
+    /// What is indexed.
+    pub filter: &'a CollectionFilter,
 }
 
-fn fact(
-    frame: &Bytes,
-    did: &Did,
-    body: Body,
-    known: Option<&Known>,
-    filter: &CollectionFilter,
-    now_micros: u64,
-) -> (EventKind, Checked) {
-    let mut skipped = Vec::new();
-    let (kind, fact) = match body {
-        Body::Account { active, status } => (EventKind::Account, Fact::Account { active, status }),
-        Body::Identity => (EventKind::Identity, Fact::Identity),
-        Body::Sync { rev, blocks } => {
-            let fact = worth_verifying(known, rev.as_ref())
-                .and_then(|key| signed_commit(blocks, MAX_SYNC_BLOCKS_BYTES, None, did, key, now_micros))
-                .map(|commit| Fact::Sync { rev: commit.rev, head: commit.cid, data: commit.data });
-            (EventKind::Sync, fact.unwrap_or_else(|reason| Fact::Unusable(reason, rev)))
+impl Judge<'_> {
+    /// Verifies a batch, with what was looked up for it.
+    pub(crate) fn check_all(&self, messages: Vec<Decoded>, known: &HashMap<Did, Known>, metrics: &Metrics) -> Batch {
+        let mut batch = Batch::default();
+        for (frame, message) in messages {
+            match message {
+                Ok(Message::Event { seq, did, body }) => {
+                    let Checked { kind, fact, skipped } = self.check(frame, &did, body, known.get(&did));
+                    skipped.iter().for_each(|reason| metrics.records_skipped(reason, 1));
+                    batch.seqs.push(seq);
+                    batch.kinds.push(kind);
+                    batch.events.push(Event { did, seq, fact, frame: frame.clone() });
+                }
+                Ok(Message::Info { name }) => {
+                    metrics.event(EventKind::Info, "noted");
+                    batch.notices.push(Notice::Info(name));
+                }
+                Ok(Message::Error { name, message }) => {
+                    metrics.event(EventKind::Error, "noted");
+                    batch.notices.push(Notice::Error { name, message });
+                }
+                Ok(Message::Unknown { seq }) => {
+                    metrics.event(EventKind::Other, "passed_over");
+                    batch.seqs.extend(seq);
+                }
+                Err(error) => metrics.bad_frame(error.reason()),
+            }
         }
-        Body::Commit(body) => {
-            let fact = worth_verifying(known, body.rev.as_ref())
-                .and_then(|key| commit_fact(frame, &body, did, key, filter, now_micros, &mut skipped))
-                .map(Fact::Commit);
-            (EventKind::Commit, fact.unwrap_or_else(|reason| Fact::Unusable(reason, body.rev)))
+        batch
+    }
+
+    fn check(&self, frame: &Bytes, did: &Did, body: Body, known: Option<&Known>) -> Checked {
+        let mut skipped = Vec::new();
+        let (kind, fact) = match body {
+            Body::Account { active, status } => (EventKind::Account, Fact::Account { active, status }),
+            Body::Identity => (EventKind::Identity, Fact::Identity),
+            Body::Sync { rev, blocks } => (EventKind::Sync, self.sync(did, rev, blocks, known)),
+            Body::Commit(body) => {
+                let proof = self.commit(frame, &body, did, known, &mut skipped);
+                let prev_data = body.prev_data.as_ref().and_then(Link::dag);
+                (EventKind::Commit, Fact::Commit(CommitFact { rev: body.rev, since: body.since, prev_data, proof }))
+            }
+        };
+        Checked { kind, fact, skipped }
+    }
+
+    fn sync(&self, did: &Did, rev: Option<Rev>, blocks: &[u8], known: Option<&Known>) -> Fact {
+        let signed = self
+            .worth_verifying(known, rev.as_ref())
+            .and_then(|key| signed_commit(blocks, MAX_SYNC_BLOCKS_BYTES, None, did, key));
+        match signed {
+            // After an account import the two differ; the signed one is the repo's.
+            Ok(commit) => Fact::Sync { rev: Some(commit.rev), commit: Ok((commit.cid, commit.data)) },
+            Err(flaw) => Fact::Sync { rev, commit: Err(flaw) },
         }
-    };
-    (kind, Checked { fact, skipped })
-}
+    }
 
-/// The key to verify with, unless the verdict does not depend on it.
-fn worth_verifying<'a>(known: Option<&'a Known>, rev: Option<&Rev>) -> Result<&'a PublicKey, Desync> {
-    let known = known.ok_or(Desync::NoKey)?;
-    if let (Some(indexed), Some(rev)) = (&known.rev, rev)
-        && rev <= indexed
-    {
-        return Err(Desync::SinceMismatch);
+    /// The key to verify with, unless the verdict does not depend on it.
+    fn worth_verifying<'k>(&self, known: Option<&'k Known>, rev: Option<&Rev>) -> Result<&'k PublicKey, Flaw> {
+        let rev = rev.ok_or(Flaw::NotVerified)?;
+        if self.clock.refuses(self.host_id.0, rev.timestamp_micros()) {
+            return Err(Flaw::FutureRev);
+        }
+        let known = known.ok_or(Flaw::NotVerified)?;
+        if known.rev.as_ref().is_some_and(|indexed| rev <= indexed) {
+            return Err(Flaw::NotVerified);
+        }
+        known.key.as_ref().ok_or(Flaw::NotVerified)
     }
-    known.key.as_ref().ok_or(Desync::NoKey)
-}
 
-fn commit_fact(
-    frame: &Bytes,
-    body: &CommitBody,
-    did: &Did,
-    key: &PublicKey,
-    filter: &CollectionFilter,
-    now_micros: u64,
-    skipped: &mut Vec<&'static str>,
-) -> Result<CommitFact, Desync> {
-    if body.incomplete {
-        return Err(Desync::TooBig);
+    fn commit(
+        &self,
+        frame: &Bytes,
+        body: &CommitBody,
+        did: &Did,
+        known: Option<&Known>,
+        skipped: &mut Vec<&'static str>,
+    ) -> Result<ProvenCommit, Flaw> {
+        let key = self.worth_verifying(known, body.rev.as_ref())?;
+        if body.incomplete {
+            return Err(Flaw::TooBig);
+        }
+        let ops = body.ops.as_deref().ok_or(Flaw::BadOps)?;
+        if frame.len() > MAX_FRAME_BYTES || ops.len() > MAX_OPS {
+            return Err(Flaw::OverLimit);
+        }
+        let head = body.commit.as_ref().and_then(Link::dag).ok_or(Flaw::BadBlocks)?;
+        let commit = signed_commit(body.blocks, MAX_COMMIT_BLOCKS_BYTES, Some(head), did, key)?;
+        if body.rev != Some(commit.rev) {
+            return Err(Flaw::CommitMismatch);
+        }
+        let blocks = car::read(body.blocks).map_err(|_| Flaw::BadBlocks)?;
+        let tree_ops = ops.iter().map(tree_op).collect::<Option<Vec<TreeOp>>>();
+        let legacy = match (&body.prev_data, tree_ops) {
+            (Some(prev_data), Some(tree_ops)) => {
+                let tree = PartialTree::open(&blocks, &commit.data).map_err(|_| Flaw::BadBlocks)?;
+                let undone = tree.invert(&tree_ops).map_err(|_| Flaw::BadOps)?;
+                if Some(undone) != prev_data.dag() {
+                    return Err(Flaw::BadOps);
+                }
+                None
+            }
+            // An old host leaves out what only our index can tell.
+            _ => Some(LegacyCommit { blocks: frame.slice_ref(body.blocks), ops: self.legacy_ops(ops)?, proof: None }),
+        };
+        let changes = ops.iter().filter_map(|op| change(op, &blocks, self.filter, skipped).transpose());
+        let changes = changes.collect::<Result<_, _>>()?;
+        Ok(ProvenCommit { head: commit.cid, data: commit.data, changes, legacy })
     }
-    let ops = body.ops.as_deref().ok_or(Desync::BadOps)?;
-    if frame.len() > MAX_FRAME_BYTES || ops.len() > MAX_OPS {
-        return Err(Desync::OverLimit);
+
+    fn legacy_ops(&self, ops: &[Op]) -> Result<Vec<LegacyOp>, Flaw> {
+        let dag = |link: &Option<Link>| match link {
+            Some(link) => link.dag().map(Some).ok_or(Flaw::BadOps),
+            None => Ok(None),
+        };
+        ops.iter()
+            .map(|op| {
+                Ok(LegacyOp {
+                    path: op.path.to_owned(),
+                    cid: dag(&op.cid)?,
+                    prev: dag(&op.prev)?,
+                    is_create: op.action == Action::Create,
+                    is_indexed: op.path.split_once('/').is_some_and(|(nsid, _)| self.filter.matches(nsid)),
+                })
+            })
+            .collect()
     }
-    let head = body.commit.as_ref().and_then(Link::dag).ok_or(Desync::BadBlocks)?;
-    let commit = signed_commit(body.blocks, MAX_COMMIT_BLOCKS_BYTES, Some(head), did, key, now_micros)?;
-    if body.rev != Some(commit.rev) {
-        return Err(Desync::BadBlocks);
-    }
-    let fact = CommitFact {
-        rev: commit.rev,
-        since: body.since,
-        head: commit.cid,
-        prev_data: body.prev_data.as_ref().and_then(Link::dag),
-        data: commit.data,
-        changes: Vec::new(),
-    };
-    let Some(prev_data) = fact.prev_data else {
-        // An old host: without it nothing can be proven; the verdict is to fetch.
-        return Ok(fact);
-    };
-    let blocks = car::read(body.blocks).map_err(|_| Desync::BadBlocks)?;
-    let tree_ops = ops.iter().map(tree_op).collect::<Option<Vec<TreeOp>>>().ok_or(Desync::BadOps)?;
-    let tree = PartialTree::open(&blocks, &commit.data).map_err(|_| Desync::BadBlocks)?;
-    if tree.invert(&tree_ops).map_err(|_| Desync::BadOps)? != prev_data {
-        return Err(Desync::BadOps);
-    }
-    let changes =
-        ops.iter().filter_map(|op| change(op, &blocks, filter, skipped).transpose()).collect::<Result<_, _>>()?;
-    Ok(CommitFact { changes, ..fact })
 }
 
 /// An op that can be undone; None where an old host left out what was there before.
@@ -244,17 +287,17 @@ fn signed_commit(
     head: Option<DagCid>,
     did: &Did,
     key: &PublicKey,
-    now_micros: u64,
-) -> Result<Commit, Desync> {
+) -> Result<Commit, Flaw> {
     if blocks.len() > max_bytes {
-        return Err(Desync::OverLimit);
+        return Err(Flaw::OverLimit);
     }
-    let car = car::read(blocks).map_err(|_| Desync::BadBlocks)?;
-    let head = head.or_else(|| car.roots().first().and_then(Link::dag)).ok_or(Desync::BadBlocks)?;
-    let block = car.get(&head).ok_or(Desync::BadBlocks)?;
-    let commit = commit::parse(head, block).map_err(|_| Desync::BadBlocks)?;
-    commit.check(did, now_micros).map_err(|_| Desync::BadBlocks)?;
-    commit.verify(key).map_err(|_| Desync::BadSignature)?;
+    let car = car::read(blocks).map_err(|_| Flaw::BadBlocks)?;
+    let head = head.or_else(|| car.roots().first().and_then(Link::dag)).ok_or(Flaw::BadBlocks)?;
+    let block = car.get(&head).ok_or(Flaw::BadBlocks)?;
+    let commit = commit::parse(head, block).map_err(|_| Flaw::BadBlocks)?;
+    // Its time is that of the event's rev, which was judged already and must be the same.
+    commit.check(did, u64::MAX).map_err(|_| Flaw::CommitMismatch)?;
+    commit.verify(key).map_err(|_| Flaw::BadSignature)?;
     Ok(commit.into_commit())
 }
 
@@ -265,7 +308,7 @@ fn change(
     blocks: &car::Car,
     filter: &CollectionFilter,
     skipped: &mut Vec<&'static str>,
-) -> Result<Option<RecordChange>, Desync> {
+) -> Result<Option<RecordChange>, Flaw> {
     let Some((collection, rkey)) = op.path.split_once('/').filter(|(collection, _)| filter.matches(collection)) else {
         return Ok(None);
     };
@@ -278,7 +321,7 @@ fn change(
         return Ok(Some(remove));
     }
     let record = match op.cid.as_ref().and_then(Link::dag) {
-        Some(cid) => json(blocks.get(&cid).ok_or(Desync::BadBlocks)?).map(|json| (cid, json)),
+        Some(cid) => json(blocks.get(&cid).ok_or(Flaw::BadBlocks)?).map(|json| (cid, json)),
         None => Err("foreign_cid"),
     };
     Ok(Some(match record {
@@ -296,4 +339,14 @@ fn json(block: &[u8]) -> Result<String, &'static str> {
         return Err("too_large");
     }
     record_to_json(block).map(|record| record.json).map_err(|_| "undecodable")
+}
+
+/// The sequence number that a frame tells, for the simulation.
+#[cfg(test)]
+pub(crate) fn seq_of(frame: &[u8]) -> Option<i64> {
+    match frame::decode(frame).ok()? {
+        Message::Event { seq, .. } => Some(seq),
+        Message::Unknown { seq } => seq,
+        Message::Info { .. } | Message::Error { .. } => None,
+    }
 }

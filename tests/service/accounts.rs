@@ -116,3 +116,17 @@ async fn a_key_that_changed_without_a_word_is_found_by_the_first_commit_that_it_
     signpost.await_truth(&network).await;
     assert_eq!(host.requests(GET_REPO), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_throttled_stays_listed_with_its_status() {
+    let (network, host, did, signpost) = followed_account().await;
+    host.set_inactive(&did, Status::Throttled);
+    signpost.await_heard(&host).await;
+    let status = signpost.repo_status(&did).await;
+    assert_eq!((&status["active"], &status["status"]), (&json!(true), &json!("throttled")));
+    host.put_record(&did, CREW, "one", json!({}));
+    signpost.await_heard(&host).await;
+    signpost.await_truth(&network).await;
+    signpost.await_listed(CAPTAIN, &[&did]).await;
+    assert_eq!(host.requests(GET_REPO), 1);
+}

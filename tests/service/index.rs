@@ -50,6 +50,25 @@ impl Index {
         self.number(sql, [])
     }
 
+    /// The same without what hosts have to do.
+    pub fn repo_work_left(&self) -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM crawl_queue
+                           WHERE status IN ('pending', 'in_progress') AND repo_id IS NOT NULL)
+                        + (SELECT count(*) FROM held_events)";
+        self.number(sql, [])
+    }
+
+    /// What is known of an account, and its jobs, for the message of a test that fails.
+    pub fn account_report(&self, did: &str) -> String {
+        let sql = "SELECT printf('host %s, active %d, status %s, rev %s, desynchronized %d, unproven %d, stale head %s, jobs: ',
+                              hostname, active, status, rev, desynchronized, unproven, hex(stale_head))
+                       || ifnull((SELECT group_concat(printf('%s %s at host %d, %d tries, due in %d ms: %s', q.kind, q.status,
+                                      q.host_id, q.attempts, q.next_attempt_at - unixepoch('subsec') * 1000, q.last_error))
+                                  FROM crawl_queue q WHERE q.repo_id = repos.repo_id), 'none')
+                   FROM repos JOIN hosts USING (host_id) WHERE did = ?1";
+        self.0.query_row(sql, [did], |row| row.get(0)).unwrap_or_else(|error| error.to_string())
+    }
+
     /// The stored cursor of a host's firehose.
     pub fn host_cursor(&self, hostname: &str) -> Option<i64> {
         let sql = "SELECT host_cursor FROM subscriptions JOIN hosts USING (host_id) WHERE hostname = ?1";

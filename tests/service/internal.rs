@@ -25,7 +25,7 @@ async fn the_internal_listener_tells_an_operator_how_it_goes() {
 
     let ready = signpost.get_internal("/ready").await;
     assert_eq!(ready.status, 200);
-    let expected = json!({ "ready": true, "reasons": [], "index_complete": true, "repos_to_reindex": 0 });
+    let expected = json!({ "ready": true, "reasons": [], "index_complete": true, "clock_is_behind": false, "repos_to_reindex": 0 });
     assert_eq!(ready.json(), expected);
 
     let report = signpost.host_report(&host).await;

@@ -10,7 +10,10 @@ use crate::await_condition::await_condition;
 use crate::process::Process;
 use crate::{CAPTAIN, CREW};
 
-const KILLS: usize = 5;
+/// How often signpost is killed in a test; 10 times, or as `SIGNPOST_KILLS` says (`SIGNPOST_KILLS=200 cargo test --test service kills`).
+fn kills() -> usize {
+    std::env::var("SIGNPOST_KILLS").map_or(10, |kills| kills.parse().expect("SIGNPOST_KILLS is a number"))
+}
 
 /// What must hold after any kill, at any moment.
 fn check(signpost: &Process, host: &FakeHost) {
@@ -44,8 +47,9 @@ async fn kills_in_the_middle_of_a_backfill_lose_and_double_nothing() {
     let mut random = fastrand::Rng::with_seed(7);
     let mut signpost = Process::start(&network);
     signpost.request_crawl(&host).await;
-    for kill in 0..KILLS as i64 {
-        await_rows(&signpost, kill * 200 + random.i64(1..200)).await;
+    let rows_per_kill = 1200 / (kills() as i64 + 1);
+    for kill in 0..kills() as i64 {
+        await_rows(&signpost, kill * rows_per_kill + random.i64(1..=rows_per_kill)).await;
         signpost.kill();
         check(&signpost, &host);
         signpost.start_again();
@@ -83,7 +87,7 @@ async fn kills_in_mid_stream_lose_and_double_nothing() {
     };
     let kill = async {
         let mut random = fastrand::Rng::with_seed(9);
-        for _ in 0..KILLS {
+        for _ in 0..kills() {
             let target = host.latest_seq() + random.i64(1..150);
             await_condition("the stream goes on", async || match signpost.index().host_cursor(host.name()) {
                 Some(cursor) if cursor >= target => Ok(()),

@@ -7,7 +7,11 @@ mod accounts;
 mod announcement;
 mod await_condition;
 mod backfill;
+mod chaos;
+mod clock;
 mod command_line;
+mod comparison;
+mod connections;
 mod fairness;
 mod fetch;
 mod filter;
@@ -16,11 +20,14 @@ mod internal;
 mod kills;
 mod listing;
 mod live;
+mod migrations;
 mod moves;
 mod process;
 mod restarts;
+mod sequences;
 mod signpost;
 mod stream;
+mod verdicts;
 
 /// The collections that the tests write to.
 const CAPTAIN: &str = "io.atcr.hold.captain";
@@ -29,6 +36,7 @@ const CREW: &str = "io.atcr.hold.crew";
 const POST: &str = "app.bsky.feed.post";
 
 const GET_REPO: &str = "com.atproto.sync.getRepo";
+const GET_REPO_STATUS: &str = "com.atproto.sync.getRepoStatus";
 const LIST_REPOS: &str = "com.atproto.sync.listRepos";
 const SUBSCRIBE_REPOS: &str = "com.atproto.sync.subscribeRepos";
 const DESCRIBE_SERVER: &str = "com.atproto.server.describeServer";

@@ -164,6 +164,8 @@ async fn an_account_is_not_listed_from_a_host_that_its_did_document_does_not_nam
     host.fault(Fault::Event(Damage::WrongKey), FaultScope::Next(1));
     host.put_record(&did, CREW, "one", json!({}));
     host.wait_fired(&Fault::Event(Damage::WrongKey), 1).await;
+    // Its key was resolved a moment ago, so the bad commit is refused; the one after it shows that one is missing.
+    host.put_record(&did, CREW, "two", json!({}));
     signpost.await_truth(&network).await;
 }
 

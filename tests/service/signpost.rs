@@ -34,8 +34,16 @@ struct Running {
 pub fn impatient() -> Timing {
     let mut timing = Timing::default();
     timing.crawl.retry_base = Duration::from_millis(20);
+    timing.crawl.grace = Duration::from_millis(100);
     timing.subscribe.retry_base = Duration::from_millis(20);
     timing.subscribe.retry_cap = Duration::from_millis(200);
+    timing
+}
+
+/// The same, and hosts are compared all the time.
+pub fn comparing() -> Timing {
+    let mut timing = impatient();
+    timing.crawl.compare_every = Some(Duration::from_millis(500));
     timing
 }
 
@@ -81,6 +89,11 @@ impl Signpost {
         self.stop().await;
         self.running = run(self.database_path(), &self.plc_url, Some(filter), self.timing).await;
         self
+    }
+
+    /// Stops for good: a test that goes on must not have it dial ports that are another host's by then.
+    pub async fn end(mut self) {
+        self.stop().await;
     }
 
     async fn stop(&mut self) {
@@ -152,7 +165,7 @@ impl Signpost {
 
     /// What getRepoStatus answers.
     pub async fn repo_status(&self, did: &str) -> Value {
-        self.get(&format!("/xrpc/com.atproto.sync.getRepoStatus?did={did}")).await.json()
+        self.get(&format!("/xrpc/com.atproto.sync.getRepoStatus?did={}", did.replace('%', "%25"))).await.json()
     }
 
     /// Waits until getRepoStatus answers with this status, `None` standing for active.
@@ -172,6 +185,12 @@ impl Signpost {
 
     /// Waits until every event of the host has its outcome and no job is left to be done.
     pub async fn await_heard(&self, host: &FakeHost) {
+        self.await_heard_only(host).await;
+        self.await_idle().await;
+    }
+
+    /// Waits until every event of the host has its outcome, whatever that is.
+    pub async fn await_heard_only(&self, host: &FakeHost) {
         await_condition("every event is heard", async || {
             match (self.index().host_cursor(host.name()), host.latest_seq()) {
                 (Some(cursor), latest) if cursor == latest => Ok(()),
@@ -179,7 +198,25 @@ impl Signpost {
             }
         })
         .await;
-        self.await_idle().await;
+    }
+
+    /// Waits until no repo's job and no held event is left to be done: where hosts are compared all the time.
+    pub async fn await_repos_idle(&self) {
+        await_condition("no repo is waited for", async || match self.index().repo_work_left() {
+            0 => Ok(()),
+            left => Err(format!("{left} jobs and events left")),
+        })
+        .await;
+    }
+
+    /// Waits until the account belongs to this host.
+    pub async fn await_repo_host(&self, did: &str, host: &FakeHost) {
+        let sql = "SELECT count(*) FROM repos JOIN hosts USING (host_id) WHERE did = ?1 AND hostname = ?2";
+        await_condition("the account has moved", async || match self.index().number(sql, [did, host.name()]) {
+            1 => Ok(()),
+            _ => Err("elsewhere".to_owned()),
+        })
+        .await;
     }
 
     /// Waits until no job and no held event is left to be done; failed jobs may be.
@@ -205,6 +242,27 @@ impl Signpost {
             if condition(&report) { Ok(()) } else { Err(report.to_string()) }
         })
         .await;
+    }
+
+    /// How many events of this kind came to this outcome.
+    pub async fn outcomes(&self, kind: &str, outcome: &str) -> f64 {
+        self.metric(&format!("signpost_events_total{{kind=\"{kind}\",outcome=\"{outcome}\"}}")).await
+    }
+
+    /// Waits until so many events of this kind came to this outcome.
+    pub async fn await_outcomes(&self, kind: &str, outcome: &str, times: usize) {
+        await_condition(&format!("{kind} {outcome} {times} times"), async || {
+            match self.outcomes(kind, outcome).await {
+                counted if counted >= times as f64 => Ok(()),
+                counted => Err(format!("{counted} times")),
+            }
+        })
+        .await;
+    }
+
+    /// How many connections of firehoses came to this.
+    pub async fn firehose_connects(&self, outcome: &str) -> f64 {
+        self.metric(&format!("signpost_firehose_connects_total{{outcome=\"{outcome}\"}}")).await
     }
 
     /// The value of a metric, 0 if it has none yet; `name` is all that stands before the value.

@@ -85,7 +85,10 @@ async fn while_a_wider_filter_is_not_indexed_yet_its_lists_are_not_given_out() {
 
     world.readiness.set(Phase::Running);
     let ready = world.internal("/ready").await;
-    assert_eq!(ready.ok(), json!({"ready": true, "reasons": [], "index_complete": false, "repos_to_reindex": 1}));
+    assert_eq!(
+        ready.ok(),
+        json!({"ready": true, "reasons": [], "index_complete": false, "clock_is_behind": false, "repos_to_reindex": 1})
+    );
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn ready_follows_the_phases() {
         let answer = world.internal("/ready").await;
         (answer.status.as_u16(), answer.json())
     };
-    let body = |ready: bool, reasons: &[&str]| json!({"ready": ready, "reasons": reasons, "index_complete": true, "repos_to_reindex": 0});
+    let body = |ready: bool, reasons: &[&str]| json!({"ready": ready, "reasons": reasons, "index_complete": true, "clock_is_behind": false, "repos_to_reindex": 0});
     assert_eq!(phase(Phase::Starting).await, (503, body(false, &["starting"])));
     assert_eq!(phase(Phase::Running).await, (200, body(true, &[])));
     assert_eq!(phase(Phase::Stopping).await, (503, body(false, &["stopping"])));

@@ -1,0 +1,49 @@
+//! What an operator pays for: requests a second, CPU, memory and the binary's size, of the real release binary as a process of its own.
+//!
+//!     cargo bench --bench operator                   (all, some minutes)
+//!     cargo bench --bench operator -- list live      (some)
+//!
+//! The other side, a fake network with real signed repos, runs in this process. Seeds are fixed. Wall-clock figures hold for an idle
+//! machine only; CPU figures are signpost's own, and are the ones to compare. Databases are removed when a bench ends.
+
+mod corpus;
+mod crawl;
+mod database;
+mod idle;
+mod list;
+mod live;
+mod load;
+mod report;
+mod signpost;
+
+const BENCHES: [&str; 6] = ["binary", "list", "crawl_large", "crawl_many", "live", "idle"];
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test --all-targets` starts benches too, without this flag.
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return;
+    }
+    let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|it| !it.starts_with('-')).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !BENCHES.contains(name)) {
+        eprintln!("no bench is called {unknown}: there are {}", BENCHES.join(", "));
+        std::process::exit(2);
+    }
+    report::machine();
+    for name in BENCHES.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
+        match name {
+            "binary" => binary(),
+            "list" => list::run().await,
+            "crawl_large" => crawl::large().await,
+            "crawl_many" => crawl::many().await,
+            "live" => live::run().await,
+            _ => idle::run().await,
+        }
+    }
+}
+
+fn binary() {
+    let size_bytes = std::fs::metadata(signpost::BINARY).expect("cargo has built it").len();
+    report::line("binary", "profile release", &[report::mib("size", size_bytes)]);
+}

@@ -1,0 +1,160 @@
+//! The database without its writer thread, for the simulation: transactions on the caller's thread, at a time that it chooses, and
+//! rolled back where it chooses. A start does what every start does.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::open::{self, Prepared};
+use super::{OpenError, RepoId, Tx, TxResult, TxState};
+use crate::config::StoreConfig;
+use crate::repo::DagCid;
+use crate::syntax::NsidPattern;
+
+/// A database on this thread.
+pub(crate) struct Direct {
+    connection: Connection,
+    state: TxState,
+    _lock: std::fs::File,
+}
+
+/// An indexed record in the index's own words.
+pub(crate) type Row = (String, String, DagCid);
+
+/// A job on a repo: its DID, the job's host, its status and its last error.
+pub(crate) type Job = (String, i64, String, Option<String>);
+
+/// What is stored of an account.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    pub did: String,
+    pub id: RepoId,
+    pub host: i64,
+    pub active: bool,
+    pub status: Option<String>,
+    pub head: Option<DagCid>,
+    pub data: Option<DagCid>,
+    pub unproven: bool,
+    pub desynchronized: bool,
+}
+
+impl Direct {
+    pub(crate) fn open(config: &StoreConfig) -> Result<Direct, OpenError> {
+        let Prepared { connection, state, lock, .. } = open::prepare(config)?;
+        connection.pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        Ok(Direct { connection, state, _lock: lock })
+    }
+
+    /// Like `Store::write`, at `now`.
+    pub(crate) fn write<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).expect("begins");
+        let answer =
+            work(&Tx { db: &transaction, state: &self.state, now }).expect("a write that fails stops the process");
+        transaction.commit().expect("commits");
+        answer
+    }
+
+    /// Does the work, and dies before its commit: to be followed by a new start.
+    pub(crate) fn die_in<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).expect("begins");
+        work(&Tx { db: &transaction, state: &self.state, now }).expect("a write that fails stops the process");
+        transaction.rollback().expect("rolls back");
+    }
+
+    /// Like `Store::read`, at `now`.
+    pub(crate) fn read<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
+        let snapshot = self.connection.transaction().expect("begins");
+        work(&Tx { db: &snapshot, state: &self.state, now }).expect("a read that fails stops the process")
+    }
+}
+
+impl Tx<'_> {
+    /// Accepts a host.
+    pub(crate) fn accept_host(&self, host: &crate::syntax::Host) -> TxResult<super::HostId> {
+        self.request_crawl(host)?;
+        self.db.query_row("SELECT host_id FROM hosts WHERE hostname = ?1", [host.as_str()], |row| {
+            Ok(super::HostId(row.get(0)?))
+        })
+    }
+
+    /// The stored cursor, if the host was ever reached.
+    pub(crate) fn host_cursor_if_any(&self, host_id: super::HostId) -> TxResult<Option<i64>> {
+        Ok(self
+            .subscriptions()?
+            .iter()
+            .any(|row| row.host_id == host_id)
+            .then(|| self.host_cursor(host_id))
+            .transpose()?
+            .flatten())
+    }
+
+    /// Every account.
+    pub(crate) fn audit_repos(&self) -> TxResult<Vec<Audit>> {
+        self.db
+            .prepare_cached(
+                "SELECT did, repo_id, host_id, active, status, head, data, unproven, desynchronized FROM repos",
+            )?
+            .query_map([], |row| {
+                Ok(Audit {
+                    did: row.get(0)?,
+                    id: RepoId(row.get(1)?),
+                    host: row.get(2)?,
+                    active: row.get(3)?,
+                    status: row.get(4)?,
+                    head: row.get(5)?,
+                    data: row.get(6)?,
+                    unproven: row.get(7)?,
+                    desynchronized: row.get(8)?,
+                })
+            })?
+            .collect()
+    }
+
+    /// The rows of a repo by the index alone, whatever its counts say.
+    pub(crate) fn audit_rows(&self, repo: RepoId) -> TxResult<Vec<Row>> {
+        self.db
+            .prepare_cached(
+                "SELECT c.nsid, i.rkey, i.cid FROM collections c JOIN indexed_records i USING (collection_id)
+                 WHERE i.repo_id = ?1 ORDER BY 1, 2",
+            )?
+            .query_map([repo.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect()
+    }
+
+    /// Counts that differ from the rows that they count.
+    pub(crate) fn wrong_counts(&self) -> TxResult<i64> {
+        self.db
+            .prepare_cached(
+                "WITH counted AS (SELECT collection_id, repo_id, count(*) FROM indexed_records GROUP BY 1, 2),
+                      stored AS (SELECT collection_id, repo_id, record_count FROM repo_collections)
+                 SELECT (SELECT count(*) FROM (SELECT * FROM counted EXCEPT SELECT * FROM stored))
+                      + (SELECT count(*) FROM (SELECT * FROM stored EXCEPT SELECT * FROM counted))",
+            )?
+            .query_row([], |row| row.get(0))
+    }
+
+    /// Jobs on repos.
+    pub(crate) fn audit_jobs(&self) -> TxResult<Vec<Job>> {
+        self.db
+            .prepare_cached(
+                "SELECT did, q.host_id, q.status, last_error FROM crawl_queue q JOIN repos USING (repo_id) ORDER BY 1, 2",
+            )?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+            .collect()
+    }
+
+    /// Events that are held, and the bytes that they are counted with.
+    pub(crate) fn audit_held(&self) -> TxResult<(i64, i64, u64)> {
+        let (events, bytes) =
+            self.db.query_row("SELECT count(*), ifnull(sum(length(frame)), 0) FROM held_events", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        Ok((events, bytes, self.state.held_bytes.get()))
+    }
+
+    /// As the API lists them.
+    pub(crate) fn listed_dids(&self, pattern: &str) -> TxResult<Vec<String>> {
+        let pattern = NsidPattern::parse(pattern).expect("a pattern");
+        let write = |text: &mut String, did: &str| text.extend([did, "\n"]);
+        let page = self.list_repos_by_collection(&[pattern], RepoId(0), 1000, write)?;
+        Ok(page.text.lines().map(str::to_owned).collect())
+    }
+}
