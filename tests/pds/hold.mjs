@@ -23,14 +23,12 @@ export async function createDidWebHold(pds, account) {
   const agent = new AtpAgent({ service: pds.url })
   await agent.createAccount({ ...account, did }, { headers: { authorization: `Bearer ${proof}` } })
 
+  /** Names another PDS, and the key that it signs with. */
+  const publish = (signingKey, pdsUrl) => documents.publish({ handle: account.handle, signingKey, pdsUrl })
   const { data: recommended } = await agent.com.atproto.identity.getRecommendedDidCredentials()
-  documents.publish({
-    handle: account.handle,
-    signingKey: recommended.verificationMethods.atproto,
-    pdsUrl: pds.url,
-  })
+  publish(recommended.verificationMethods.atproto, pds.url)
   await agent.com.atproto.server.activateAccount()
-  return { did, agent }
+  return { did, agent, publish }
 }
 
 class DidDocumentServer {

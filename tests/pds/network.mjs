@@ -21,21 +21,23 @@ process.env.LOG_DESTINATION = path.join(directory, 'servers.log')
 const { AtpAgent } = await import('@atproto/api')
 const { XRPCInvalidResponseError } = await import('@atproto/xrpc')
 const { Database, PlcServer } = (await import('@did-plc/server')).default
-const { LOOPBACK, LoopbackPds } = await import('./pds.mjs')
+const { IMPLEMENTATIONS, LOOPBACK, LoopbackPds } = await import('./pds.mjs')
 const { createDidWebHold } = await import('./hold.mjs')
+const { migrate } = await import('./migration.mjs')
 const { walk } = await import('./walk.mjs')
 
 const PASSWORD = 'a password for loopback'
 
 const pdsByName = new Map()
-/** did -> { agent, pds } */
+/** did -> { pds, homes, publish }: where it lives, an agent for each PDS that it lived on, and how to write its did:web document */
 const accounts = new Map()
 
 const commands = {
-  async startPds() {
+  /** `version`: today or legacy */
+  async startPds({ version }) {
     const name = `pds${pdsByName.size + 1}`
     pdsByName.set(name, null)
-    const pds = await LoopbackPds.start(path.join(directory, name), plcUrl)
+    const pds = await LoopbackPds.start(IMPLEMENTATIONS[version](), path.join(directory, name), plcUrl)
     pdsByName.set(name, pds)
     return { name, url: pds.url }
   },
@@ -51,52 +53,71 @@ const commands = {
   async createAccount({ pds, handle }) {
     const agent = new AtpAgent({ service: pdsNamed(pds).url })
     const { data } = await agent.createAccount(credentials(handle))
-    accounts.set(data.did, { agent, pds: pdsNamed(pds) })
+    accounts.set(data.did, { pds: pdsNamed(pds), homes: new Map([[pdsNamed(pds), agent]]) })
     return { did: data.did }
   },
   async createDidWebHold({ pds, handle }) {
-    const { did, agent } = await createDidWebHold(pdsNamed(pds), credentials(handle))
-    accounts.set(did, { agent, pds: pdsNamed(pds) })
+    const { did, agent, publish } = await createDidWebHold(pdsNamed(pds), credentials(handle))
+    accounts.set(did, { pds: pdsNamed(pds), homes: new Map([[pdsNamed(pds), agent]]), publish })
     return { did }
   },
-
-  async createRecord({ did, collection, rkey, record }) {
-    const { data } = await agentOf(did).com.atproto.repo.createRecord({ repo: did, collection, rkey, record })
-    return data
+  /** Moves an account to another PDS and makes it active there; on the old one it stays as it was. */
+  async migrate({ did, to }) {
+    const account = accounts.get(did)
+    const { agent, pds } = home({ did })
+    const moved = await migrate({ did, from: { agent, pds }, to: pdsNamed(to), password: PASSWORD, publish: account.publish })
+    account.pds = pdsNamed(to)
+    account.homes.set(account.pds, moved)
   },
-  async putRecord({ did, collection, rkey, record }) {
-    const { data } = await agentOf(did).com.atproto.repo.putRecord({ repo: did, collection, rkey, record })
-    return data
-  },
-  async deleteRecord({ did, collection, rkey }) {
-    await agentOf(did).com.atproto.repo.deleteRecord({ repo: did, collection, rkey })
-  },
-  async applyWrites({ did, writes }) {
-    await agentOf(did).com.atproto.repo.applyWrites({ repo: did, writes })
+  async rotateKey({ did }) {
+    await home({ did }).pds.rotateKey(did)
   },
 
-  async deactivate({ did }) {
-    await agentOf(did).com.atproto.server.deactivateAccount({})
+  // What follows is done on the PDS where the account lives, or on the one that is named.
+
+  async createRecord({ did, pds, collection, rkey, record }) {
+    const { data } = await home({ did, pds }).agent.com.atproto.repo.createRecord({ repo: did, collection, rkey, record })
+    return data
   },
-  async activate({ did }) {
-    await agentOf(did).com.atproto.server.activateAccount()
+  async putRecord({ did, pds, collection, rkey, record }) {
+    const { data } = await home({ did, pds }).agent.com.atproto.repo.putRecord({ repo: did, collection, rkey, record })
+    return data
   },
-  async takedown({ did }) {
-    await setTakedown(did, { applied: true, ref: 'test' })
+  async deleteRecord({ did, pds, collection, rkey }) {
+    await home({ did, pds }).agent.com.atproto.repo.deleteRecord({ repo: did, collection, rkey })
   },
-  async untakedown({ did }) {
-    await setTakedown(did, { applied: false })
+  async applyWrites({ did, pds, writes }) {
+    await home({ did, pds }).agent.com.atproto.repo.applyWrites({ repo: did, writes })
   },
-  async deleteAccount({ did }) {
-    await asAdmin(did, (agent, options) => agent.com.atproto.admin.deleteAccount({ did }, options))
+
+  async deactivate({ did, pds }) {
+    await home({ did, pds }).agent.com.atproto.server.deactivateAccount({})
   },
-  async updateHandle({ did, handle }) {
-    await agentOf(did).com.atproto.identity.updateHandle({ handle })
+  async activate({ did, pds }) {
+    await home({ did, pds }).agent.com.atproto.server.activateAccount()
+  },
+  async takedown({ did, pds }) {
+    await setTakedown({ did, pds }, { applied: true, ref: 'test' })
+  },
+  async untakedown({ did, pds }) {
+    await setTakedown({ did, pds }, { applied: false })
+  },
+  async deleteAccount({ did, pds }) {
+    await asAdmin({ did, pds }, (agent, options) => agent.com.atproto.admin.deleteAccount({ did }, options))
+  },
+  async updateHandle({ did, pds, handle }) {
+    await home({ did, pds }).agent.com.atproto.identity.updateHandle({ handle })
   },
 
   /** A fresh look at everything that a PDS holds: {repos:[{did,head,rev,active,status?}], records:[{did,collection,rkey,cid,value}]}. */
   async walk({ pds }) {
     return walk(pdsNamed(pds).url)
+  },
+
+  /** What a URL gives to a plain GET. */
+  async get({ url }) {
+    const response = await fetch(url)
+    return { status: response.status, text: await response.text() }
   },
 
   /**
@@ -122,23 +143,27 @@ function pdsNamed(name) {
   return pds
 }
 
-function agentOf(did) {
+/** Where the account lives, or the PDS that is named, with its agent there. */
+function home({ did, pds }) {
   const account = accounts.get(did)
   if (!account) throw new Error(`no account has the DID ${did}`)
-  return account.agent
+  const home = pds ? pdsNamed(pds) : account.pds
+  const agent = account.homes.get(home)
+  if (!agent) throw new Error(`${did} never lived on ${pds}`)
+  return { agent, pds: home }
 }
 
 function credentials(handle) {
   return { handle, email: `${handle.split('.')[0]}@example.com`, password: PASSWORD }
 }
 
-async function setTakedown(did, takedown) {
-  const subject = { $type: 'com.atproto.admin.defs#repoRef', did }
-  await asAdmin(did, (agent, options) => agent.com.atproto.admin.updateSubjectStatus({ subject, takedown }, options))
+async function setTakedown(account, takedown) {
+  const subject = { $type: 'com.atproto.admin.defs#repoRef', did: account.did }
+  await asAdmin(account, (agent, options) => agent.com.atproto.admin.updateSubjectStatus({ subject, takedown }, options))
 }
 
-async function asAdmin(did, act) {
-  const { pds } = accounts.get(did)
+async function asAdmin(account, act) {
+  const { pds } = home(account)
   const agent = new AtpAgent({ service: pds.url })
   return act(agent, { headers: pds.adminHeaders, encoding: 'application/json' })
 }
@@ -148,7 +173,8 @@ async function startPlc() {
   const server = await new Promise((resolve) => {
     const listening = app.listen(0, LOOPBACK, () => resolve(listening))
   })
-  return `http://${LOOPBACK}:${server.address().port}`
+  // By name: the PDS resolves no identity from a bare address.
+  return `http://localhost:${server.address().port}`
 }
 
 function say(line) {

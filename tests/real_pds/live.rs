@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::index::await_index_equal_to_walk;
-use crate::network::{Account, Pds};
+use crate::pds::{Account, Pds};
 use crate::signpost::Signpost;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";

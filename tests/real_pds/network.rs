@@ -35,10 +35,10 @@ pub struct Network {
 impl Network {
     fn start() -> Network {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pds");
-        assert!(
-            scripts.join("node_modules/.installed").exists(),
-            "the real PDS is not installed: run tests/pds/install"
-        );
+        for folder in [&scripts, &scripts.with_file_name("pds_legacy")] {
+            let is_installed = folder.join("node_modules/.installed").exists();
+            assert!(is_installed, "the real PDSes are not installed: run tests/pds/install");
+        }
         let _ = std::fs::remove_dir_all(directory());
         let mut node = Command::new(node(&scripts))
             .arg(scripts.join("network.mjs"))
@@ -101,130 +101,7 @@ fn hand_over(waiting: &Waiting, line: &str) {
     let _ = sender.send(result);
 }
 
-fn text(value: &Value) -> String {
+/// A value that is a string.
+pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is a string")).to_owned()
-}
-
-/// A PDS of the network.
-pub struct Pds {
-    name: String,
-    /// `http://localhost:PORT`
-    pub url: String,
-}
-
-impl Pds {
-    /// Starts a PDS without accounts.
-    pub fn start() -> Pds {
-        let started = NETWORK.command("startPds", json!({}));
-        Pds { name: text(&started["name"]), url: text(&started["url"]) }
-    }
-
-    /// Its name as a host in development: `localhost:PORT`.
-    pub fn hostname(&self) -> &str {
-        self.url.strip_prefix("http://").expect("the network speaks plain HTTP")
-    }
-
-    /// A new did:plc account with the handle `NAME.test`.
-    pub fn account(&self, name: &str) -> Account {
-        self.new_account("createAccount", name)
-    }
-
-    /// A new account whose did:web document is served on a port of its own.
-    pub fn did_web_hold(&self, name: &str) -> Account {
-        self.new_account("createDidWebHold", name)
-    }
-
-    fn new_account(&self, command: &str, name: &str) -> Account {
-        let created = NETWORK.command(command, json!({ "pds": self.name, "handle": format!("{name}.test") }));
-        Account { did: text(&created["did"]) }
-    }
-
-    /// Stops it as an operator would.
-    pub fn stop(&self) {
-        NETWORK.command("stopPds", json!({ "pds": self.name }));
-    }
-
-    /// Starts it again, on its port and with its data.
-    pub fn restart(&self) {
-        NETWORK.command("restartPds", json!({ "pds": self.name }));
-    }
-
-    /// What the PDS holds now, read by the reference implementation.
-    pub fn walk(&self) -> Value {
-        NETWORK.command("walk", json!({ "pds": self.name }))
-    }
-
-    /// The DIDs' row in the PDS's own listRepos.
-    pub fn listed(&self, account: &Account) -> Value {
-        let walk = self.walk();
-        let repos = walk["repos"].as_array().unwrap();
-        repos.iter().find(|repo| repo["did"] == account.did).expect("the PDS lists its account").clone()
-    }
-}
-
-/// An account on a PDS of the network.
-pub struct Account {
-    /// The account's DID.
-    pub did: String,
-}
-
-impl Account {
-    /// Creates or replaces one record.
-    pub fn put(&self, collection: &str, rkey: &str, record: Value) {
-        self.command("putRecord", json!({ "collection": collection, "rkey": rkey, "record": record }));
-    }
-
-    /// Deletes one record.
-    pub fn delete(&self, collection: &str, rkey: &str) {
-        self.command("deleteRecord", json!({ "collection": collection, "rkey": rkey }));
-    }
-
-    /// Creates records of one collection in one commit.
-    pub fn create_many(&self, collection: &str, rkeys: impl Iterator<Item = usize>) {
-        let create = |rkey: usize| {
-            json!({ "$type": "com.atproto.repo.applyWrites#create", "collection": collection,
-                "rkey": rkey.to_string(), "value": { "$type": collection, "number": rkey } })
-        };
-        let writes: Vec<Value> = rkeys.map(create).collect();
-        self.command("applyWrites", json!({ "writes": writes }));
-    }
-
-    /// Commands that name nothing but the account: deactivate, activate, takedown, untakedown, deleteAccount.
-    pub fn act(&self, command: &str) {
-        self.command(command, json!({}));
-    }
-
-    /// Changes the handle.
-    pub fn rename(&self, handle: &str) {
-        self.command("updateHandle", json!({ "handle": handle }));
-    }
-
-    fn command(&self, name: &str, mut parameters: Value) {
-        parameters["did"] = json!(self.did);
-        NETWORK.command(name, parameters);
-    }
-}
-
-#[test]
-fn walk_gives_every_record_of_every_active_account() {
-    let pds = Pds::start();
-    let (writer, hold, sleeper) = (pds.account("writer"), pds.did_web_hold("hold"), pds.account("sleeper"));
-    for account in [&writer, &hold, &sleeper] {
-        account.put("io.atcr.hold.captain", "self", json!({ "owner": account.did }));
-    }
-    writer.put("io.atcr.manifest", "one", json!({ "number": 1 }));
-    writer.delete("io.atcr.hold.captain", "self");
-    sleeper.act("deactivate");
-    pds.stop();
-    pds.restart();
-
-    let walk = pds.walk();
-    let paths: Vec<(&Value, &Value)> =
-        walk["records"].as_array().unwrap().iter().map(|record| (&record["did"], &record["collection"])).collect();
-    assert_eq!(
-        paths,
-        [(&json!(writer.did), &json!("io.atcr.manifest")), (&json!(hold.did), &json!("io.atcr.hold.captain"))]
-    );
-    assert_eq!(pds.listed(&sleeper)["status"], "deactivated");
-    assert_eq!(pds.listed(&hold)["active"], true);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::await_condition::await_condition;
-use crate::network::{Account, Pds};
+use crate::pds::{Account, Pds};
 use crate::signpost::Signpost;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";

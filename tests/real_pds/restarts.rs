@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::await_condition::await_condition;
 use crate::index::{await_index_equal_to_walk, indexed_count};
-use crate::network::{Account, Pds};
+use crate::pds::{Account, Pds};
 use crate::signpost::Signpost;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";

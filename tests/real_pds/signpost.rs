@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::await_condition::await_condition;
-use crate::network::{Account, NETWORK, Pds, directory};
+use crate::network::{NETWORK, directory, text};
+use crate::pds::{Account, Pds};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -19,9 +20,15 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 pub struct Signpost {
     directory: PathBuf,
     process: Child,
-    url: String,
+    addresses: Addresses,
     /// Kept open: a closed pipe would break what the process still prints.
     _stdout: BufReader<ChildStdout>,
+}
+
+/// Where it listens, on loopback.
+struct Addresses {
+    public: String,
+    internal: String,
 }
 
 impl Signpost {
@@ -32,8 +39,8 @@ impl Signpost {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let directory = directory().join(format!("signpost-{number}"));
         std::fs::create_dir_all(&directory).unwrap();
-        let (process, stdout, url) = serve(&directory, plc_url);
-        Signpost { directory, process, url, _stdout: stdout }
+        let (process, stdout, addresses) = serve(&directory, plc_url);
+        Signpost { directory, process, addresses, _stdout: stdout }
     }
 
     /// The SQLite file.
@@ -51,7 +58,7 @@ impl Signpost {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         meanwhile();
-        (self.process, self._stdout, self.url) = serve(&self.directory, &NETWORK.plc_url);
+        (self.process, self._stdout, self.addresses) = serve(&self.directory, &NETWORK.plc_url);
     }
 
     /// Ends the process with SIGTERM and gives its exit status.
@@ -66,14 +73,68 @@ impl Signpost {
     /// An answer from the method `com.atproto.sync.NAME`: `{body}`, or `{status, error, message}`.
     pub fn ask(&self, name: &str, parameters: Value) -> Value {
         let method = format!("com.atproto.sync.{name}");
-        NETWORK.command("xrpc", json!({ "service": self.url, "method": method, "params": parameters }))
+        NETWORK.command("xrpc", json!({ "service": self.addresses.public, "method": method, "params": parameters }))
+    }
+
+    /// The sum of a counter's series whose labels contain all of these: `(name, ["kind=\"commit\"", ..])`.
+    pub fn counter(&self, name: &str, labels: &[&str]) -> u64 {
+        let answer = NETWORK.command("get", json!({ "url": format!("{}/metrics", self.addresses.internal) }));
+        let text = text(&answer["text"]);
+        let series = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+        series
+            .filter(|(series, _)| series.starts_with('{') && labels.iter().all(|label| series.contains(label)))
+            .map(|(_, value)| value.parse::<u64>().unwrap_or_else(|_| panic!("{value} is a count")))
+            .sum()
+    }
+
+    /// How many commits of firehoses ended with this outcome since it was started.
+    pub fn commits(&self, outcome: &str) -> u64 {
+        let outcome = format!("outcome=\"{outcome}\"");
+        self.counter("signpost_events_total", &["kind=\"commit\"", &outcome])
+    }
+
+    /// Waits until this many commits ended with this outcome.
+    pub fn await_commits(&self, outcome: &str, count: u64) {
+        await_condition(&format!("{count} commits are {outcome}"), || match self.commits(outcome) {
+            seen if seen >= count => Ok(()),
+            seen => Err(format!("at {seen}")),
+        });
+        assert_eq!(self.commits(outcome), count, "commits that are {outcome}");
+    }
+
+    /// Waits until a host was compared since it was started.
+    pub fn await_compared(&self) {
+        await_condition("a host was compared", || {
+            match self.counter("signpost_crawl_jobs_total", &["kind=\"host\"", "outcome=\"done\""]) {
+                0 => Err("none".to_owned()),
+                _ => Ok(()),
+            }
+        });
+    }
+
+    /// Waits until no job is queued or in progress.
+    pub fn await_idle(&self) {
+        await_condition("nothing is left to do", || {
+            match self.counter("signpost_queue_jobs", &["status=\"pending\""])
+                + self.counter("signpost_queue_jobs", &["status=\"in_progress\""])
+            {
+                0 => Ok(()),
+                jobs => Err(format!("{jobs} jobs")),
+            }
+        });
+    }
+
+    /// How many repos were fetched since it was started, and taken in.
+    pub fn fetches(&self) -> u64 {
+        self.counter("signpost_crawl_jobs_total", &["kind=\"repo\"", "outcome=\"done\""])
     }
 
     /// Announces a PDS as the PDS itself would.
     pub fn request_crawl(&self, pds: &Pds) {
         let method = "com.atproto.sync.requestCrawl";
         let input = json!({ "hostname": pds.hostname() });
-        let answer = NETWORK.command("xrpc", json!({ "service": self.url, "method": method, "input": input }));
+        let answer =
+            NETWORK.command("xrpc", json!({ "service": self.addresses.public, "method": method, "input": input }));
         assert!(answer["error"].is_null(), "requestCrawl was refused: {answer}");
     }
 
@@ -129,7 +190,7 @@ impl Drop for Signpost {
     }
 }
 
-fn serve(directory: &Path, plc_url: &str) -> (Child, BufReader<ChildStdout>, String) {
+fn serve(directory: &Path, plc_url: &str) -> (Child, BufReader<ChildStdout>, Addresses) {
     let log = File::options().create(true).append(true).open(directory.join("signpost.log")).unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_signpost"))
         .args(["serve", "--allow-private-hosts", "--plc-url", plc_url])
@@ -144,24 +205,25 @@ fn serve(directory: &Path, plc_url: &str) -> (Child, BufReader<ChildStdout>, Str
     let mut stdout = BufReader::new(process.stdout.take().unwrap());
     let (sender, started) = mpsc::channel();
     std::thread::spawn(move || {
-        let url = first_url(&mut stdout);
-        let _ = sender.send((stdout, url));
+        let addresses = first_addresses(&mut stdout);
+        let _ = sender.send((stdout, addresses));
     });
-    let (stdout, url) = started.recv_timeout(START_DEADLINE).expect("signpost says where it listens");
-    let Some(url) = url else {
+    let (stdout, addresses) = started.recv_timeout(START_DEADLINE).expect("signpost says where it listens");
+    let Some(addresses) = addresses else {
         let _ = process.kill();
         panic!("signpost ended before it listened: {}", directory.join("signpost.log").display());
     };
-    (process, stdout, url)
+    (process, stdout, addresses)
 }
 
-/// The first `http://` address that is printed, or `None` when the process ends without.
-fn first_url(stdout: &mut impl BufRead) -> Option<String> {
+/// From the first line with two `http://` addresses, the public and the internal one, or `None` when the process ends without.
+fn first_addresses(stdout: &mut impl BufRead) -> Option<Addresses> {
     for line in stdout.lines() {
         let line = line.expect("signpost prints UTF-8");
-        if let Some(start) = line.find("http://") {
-            let url = line[start..].split_whitespace().next().expect("it starts with http://");
-            return Some(url.trim_end_matches(['/', ',', '.', ')']).to_owned());
+        let mut words = line.split_whitespace().filter(|word| word.starts_with("http://"));
+        let mut address = || Some(words.next()?.trim_end_matches(['/', ',', '.', ')']).to_owned());
+        if let (Some(public), Some(internal)) = (address(), address()) {
+            return Some(Addresses { public, internal });
         }
     }
     None

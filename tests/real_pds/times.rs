@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::network::Pds;
+use crate::pds::Pds;
 use crate::signpost::Signpost;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";
