@@ -32,12 +32,21 @@ fn drop_work(tx: &Tx, repo: RepoId, host_id: HostId) -> TxResult<()> {
     tx.drop_held(repo, host_id, i64::MAX)
 }
 
-/// A job found that the account does not exist. Only its own host can say so; answers how many records went.
+/// A job found that the account does not exist, at the host that its DID document names, or that its DID is gone: its rows go, also when
+/// it was known at another host. Answers how many there were.
 pub fn fetched_gone(tx: &Tx, job: &RepoJob) -> TxResult<u64> {
-    match own_repo(tx, job)? {
-        Some(repo) => account_gone(tx, &repo),
-        None => Ok(0),
+    let repo = match job.kind {
+        // Asked without a look at the DID document.
+        JobKind::Status => own_repo(tx, job)?,
+        JobKind::Repo | JobKind::Identity if tx.is_claimed(job)? => tx.repo(&job.did)?,
+        JobKind::Repo | JobKind::Identity => None,
+    };
+    let Some(repo) = repo else { return Ok(0) };
+    let deleted = account_gone(tx, &repo)?;
+    if repo.host_id != job.host_id {
+        tx.finish_repo_job(job.job_id)?;
     }
+    Ok(deleted)
 }
 
 /// A job found that the account is switched off. Only its own host can say so.
