@@ -49,8 +49,19 @@ pub fn fetched_gone(tx: &Tx, job: &RepoJob) -> TxResult<u64> {
     Ok(deleted)
 }
 
-/// A job found that the account is switched off. Only its own host can say so.
+/// A job found that the account is switched off, at the host that its DID document names. When it was known at another host it lives here
+/// now; but one that is deactivated here is still on its way, and stays as it is.
 pub fn fetched_inactive(tx: &Tx, job: &RepoJob, status: Status) -> TxResult<()> {
+    let moves_here = job.kind == JobKind::Repo && status != Status::Deactivated && tx.is_claimed(job)?;
+    if moves_here
+        && let Some(repo) = tx.repo(&job.did)?
+        && repo.host_id != job.host_id
+    {
+        drop_work(tx, repo.id, repo.host_id)?;
+        tx.move_repo(repo.id, job.host_id)?;
+        tx.set_repo_status(repo.id, false, Some(status))?;
+        return tx.finish_repo_job(job.job_id);
+    }
     match own_repo(tx, job)? {
         Some(repo) => account_status(tx, &repo, false, Some(status)),
         None => Ok(()),

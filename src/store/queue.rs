@@ -127,7 +127,8 @@ impl Tx<'_> {
                  VALUES (:host, :repo, :kind, 'pending', :due, :now)
                  ON CONFLICT (repo_id, host_id) WHERE repo_id IS NOT NULL DO UPDATE SET
                      again = CASE WHEN status <> 'in_progress' THEN NULL WHEN again = 'repo' THEN 'repo' ELSE :kind END,
-                     kind = CASE WHEN status = 'in_progress' OR :kind <> 'repo' THEN kind ELSE 'repo' END,
+                     kind = CASE WHEN status = 'in_progress' THEN kind
+                                 WHEN :kind = 'repo' OR (status = 'failed' AND :kind = 'status') THEN :kind ELSE kind END,
                      next_attempt_at = CASE status WHEN 'pending' THEN min(next_attempt_at, :due) ELSE next_attempt_at END",
             )?
             .execute(named_params! {
