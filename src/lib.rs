@@ -13,7 +13,7 @@
 //! index       verified facts -> row changes; the verdicts         store      SQLite: the only SQL, the only blocking
 //! host        everything that is sent to a host; SSRF, budgets    identity   DID -> signing key, PDS
 //! repo        CAR, commit, signature, MST, DAG-CBOR: pure         syntax     Did, Nsid, Rev, Host ..: parsed at the edge
-//! clock       our clock, and whether to believe it
+//! clock       our clock, and whether to believe it                simulation the core against a seeded world (tests only)
 //! ```
 //!
 //! # Layers
