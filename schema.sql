@@ -18,7 +18,52 @@ CREATE TABLE hosts (
     state_since  INTEGER NOT NULL,
     requested_at INTEGER NOT NULL,                        -- the latest requestCrawl
     woken_at     INTEGER NOT NULL,                        -- the latest requestCrawl that cut waiting times short, 0: none
-    reached_at   INTEGER
+    reached_at   INTEGER,
+    created_at   INTEGER NOT NULL DEFAULT 0,              -- the first requestCrawl
+    domain       TEXT    NOT NULL DEFAULT '',             -- registrable domain, which the daily budgets of new hosts are counted by
+    budgeted     INTEGER NOT NULL DEFAULT 0,              -- it came by a public requestCrawl, and counts against those budgets
+    blocked      INTEGER NOT NULL DEFAULT 0,              -- by the operator: neither crawled nor followed
+    account_limit     INTEGER,                            -- the operator's limits for this host; NULL: the default
+    events_per_second INTEGER,
+    events_per_hour   INTEGER,
+    events_per_day    INTEGER
+) STRICT;
+CREATE INDEX hosts_by_created ON hosts (created_at) WHERE budgeted = 1;
+
+-- What a host's accounts take, changed in the transactions that change them, so that its limits cost no count.
+CREATE TABLE host_usage (
+    host_id      INTEGER PRIMARY KEY REFERENCES hosts (host_id),
+    accounts     INTEGER NOT NULL DEFAULT 0,              -- rows of `repos`
+    records      INTEGER NOT NULL DEFAULT 0,              -- rows of `indexed_records`
+    record_bytes INTEGER NOT NULL DEFAULT 0               -- their record_data
+) STRICT;
+
+-- Accounts of a host that is at its limit: the first thousand, for the operator to see. They are listed again when it is raised.
+CREATE TABLE waiting_accounts (
+    host_id INTEGER NOT NULL REFERENCES hosts (host_id),
+    did     TEXT    NOT NULL,
+    PRIMARY KEY (host_id, did)
+) STRICT, WITHOUT ROWID;
+
+-- Domains whose hosts are refused, with all that lies below them.
+CREATE TABLE domain_bans (
+    domain    TEXT PRIMARY KEY,
+    banned_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Accounts that the operator hides, known here or not (yet).
+CREATE TABLE takedowns (
+    did           TEXT PRIMARY KEY,
+    taken_down_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Every change that an operator made, with the change.
+CREATE TABLE admin_log (
+    entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at       INTEGER NOT NULL,
+    action   TEXT    NOT NULL,
+    subject  TEXT    NOT NULL,                            -- a host, a domain or a DID
+    detail   TEXT                                         -- JSON: what it was set to
 ) STRICT;
 
 -- One firehose per host that was reached. `host_cursor` is the low watermark: every event at or below it has a durable outcome. It
@@ -47,7 +92,10 @@ CREATE TABLE repos (
     stale_head     BLOB,                                  -- head of a fetched answer older than the row: taken once the host lists it too
     rev            TEXT,                                  -- of the signed commit that the rows below come from
     head           BLOB,                                  -- CID of that commit
-    data           BLOB                                   -- CID of its MST root; NULL: never fetched and verified
+    data           BLOB,                                  -- CID of its MST root; NULL: never fetched and verified
+    taken_down     INTEGER NOT NULL DEFAULT 0,            -- hidden by the operator: its DID is in `takedowns`
+    truncated      INTEGER NOT NULL DEFAULT 0,            -- a limit on its rows or its host's was met: some matching records are not kept
+    record_bytes   INTEGER NOT NULL DEFAULT 0             -- bytes of record_data in its rows
 ) STRICT;
 CREATE INDEX repos_by_host ON repos (host_id);
 

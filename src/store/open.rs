@@ -17,7 +17,9 @@ use crate::config::StoreConfig;
 use crate::syntax::CollectionFilter;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// What brings a file of version n + 1 up by one, each in the transaction that raises its version.
+const STEPS: [&str; 1] = [include_str!("upgrades/2.sql")];
 /// "sign" in ASCII: tells a signpost database from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7369_676e;
 const READERS: u32 = 4;
@@ -160,7 +162,7 @@ fn prepare_reader(db: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A new file gets the whole schema. Steps for old files come here, one per version, when there are any.
+/// A new file gets the whole schema, an old one the steps that it lacks: all of it in one transaction, or nothing.
 fn apply_schema(db: &mut Connection) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -168,8 +170,12 @@ fn apply_schema(db: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(SCHEMA)?;
         meta::set(&transaction, "instance_id", &format!("{:016x}", fastrand::u64(..)))?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    } else {
+        for step in STEPS.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
+            transaction.execute_batch(step)?;
+        }
     }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
 }
 

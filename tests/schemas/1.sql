@@ -1,0 +1,145 @@
+-- signpost's whole database. `src/store/open.rs` runs this file on an empty database; old files are brought up by the steps
+-- beside it (PRAGMA user_version). Times are Unix milliseconds. A CID column holds the 32 bytes of the SHA-256 digest: every CID
+-- that is stored is CIDv1, dag-cbor, SHA-256, so the other four bytes would never differ.
+
+-- What the database knows of itself: `instance_id` (random, made once: list cursors of another database are refused), `filter`
+-- (the --collections of the last start) and `complete_filter` (what the index is complete for: it lags while a wider filter fills).
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A host that asked to be crawled. `reached_at` is its first answer: before that nobody is told that it exists.
+CREATE TABLE hosts (
+    host_id      INTEGER PRIMARY KEY,
+    hostname     TEXT    NOT NULL UNIQUE,                 -- Host::as_str: 'hold01.example.com', in development 'localhost:2583'
+    scheme       TEXT    NOT NULL CHECK (scheme IN ('http', 'https')),
+    state        TEXT    NOT NULL CHECK (state IN ('new', 'active', 'offline')),
+    state_since  INTEGER NOT NULL,
+    requested_at INTEGER NOT NULL,                        -- the latest requestCrawl
+    woken_at     INTEGER NOT NULL,                        -- the latest requestCrawl that cut waiting times short, 0: none
+    reached_at   INTEGER
+) STRICT;
+
+-- One firehose per host that was reached. `host_cursor` is the low watermark: every event at or below it has a durable outcome. It
+-- is written in the transaction that holds those outcomes. NULL: no event was ever heard.
+CREATE TABLE subscriptions (
+    host_id           INTEGER PRIMARY KEY REFERENCES hosts (host_id),
+    host_cursor       INTEGER,
+    ever_connected    INTEGER NOT NULL DEFAULT 0,
+    connected_since   INTEGER,                            -- NULL: not connected now (also after a restart)
+    last_event_at     INTEGER,
+    restarts          INTEGER NOT NULL DEFAULT 0,         -- how often a silent connection was given up: a change asks for it
+    relist_on_connect INTEGER NOT NULL DEFAULT 0,         -- repos were listed while the firehose was down: list them once more
+    last_error        TEXT
+) STRICT;
+
+-- One narrow row per account, matching records or not: with rev and data its chain of commits can be followed.
+-- AUTOINCREMENT, because list cursors point at repo_id: an id must never come back as another account.
+CREATE TABLE repos (
+    repo_id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    did            TEXT    NOT NULL UNIQUE,
+    host_id        INTEGER NOT NULL REFERENCES hosts (host_id),
+    active         INTEGER NOT NULL,
+    status         TEXT,                                  -- why it is not active, in the protocol's words
+    desynchronized INTEGER NOT NULL DEFAULT 0,            -- a resync is queued; what is indexed stays listed
+    unproven       INTEGER NOT NULL DEFAULT 0,            -- fetch it at the next comparison: an old host's ops could not be shown to be all
+    stale_head     BLOB,                                  -- head of a fetched answer older than the row: taken once the host lists it too
+    rev            TEXT,                                  -- of the signed commit that the rows below come from
+    head           BLOB,                                  -- CID of that commit
+    data           BLOB                                   -- CID of its MST root; NULL: never fetched and verified
+) STRICT;
+CREATE INDEX repos_by_host ON repos (host_id);
+
+-- The signing key that the DID document named when the repo was last resolved, as did:key. Only for repos that were fetched: a
+-- good commit then costs no request, also after a restart.
+CREATE TABLE identities (
+    repo_id     INTEGER PRIMARY KEY REFERENCES repos (repo_id),
+    signing_key TEXT    NOT NULL,
+    resolved_at INTEGER NOT NULL,
+    checked_at  INTEGER                                   -- when a bad signature last had it asked for
+) STRICT;
+
+-- The text of each collection once: 100,000 rows of one collection share four bytes instead of repeating its NSID.
+CREATE TABLE collections (
+    collection_id INTEGER PRIMARY KEY,
+    nsid          TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- The index. WITHOUT ROWID and in this order, so that the rows of one collection and repo lie together.
+CREATE TABLE indexed_records (
+    collection_id INTEGER NOT NULL REFERENCES collections (collection_id),
+    repo_id       INTEGER NOT NULL REFERENCES repos (repo_id),
+    rkey          TEXT    NOT NULL,
+    cid           BLOB    NOT NULL,
+    record_data   TEXT    NOT NULL,                       -- the record as protocol JSON ($link, $bytes)
+    indexed_at    INTEGER NOT NULL,
+    PRIMARY KEY (collection_id, repo_id, rkey)
+) STRICT, WITHOUT ROWID;
+
+-- The summary that answers listReposByCollection: which repos hold which collection, and how many records. Changed in the
+-- transaction that changes the rows; a count that reaches 0 is deleted.
+CREATE TABLE repo_collections (
+    collection_id INTEGER NOT NULL REFERENCES collections (collection_id),
+    repo_id       INTEGER NOT NULL REFERENCES repos (repo_id),
+    record_count  INTEGER NOT NULL CHECK (record_count > 0),
+    PRIMARY KEY (collection_id, repo_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX repo_collections_by_repo ON repo_collections (repo_id);
+
+-- Work to do. A host has one row for good (repo_id NULL): pending -> in_progress (probe, list its repos) -> subscribed, until it is
+-- compared again. A repo has
+-- a row only while there is work on it. `failed` waits for `next_attempt_at` like `pending`, and says why in `last_error`.
+-- A row that is in_progress past its lease is claimable again: its process or task died.
+CREATE TABLE crawl_queue (
+    job_id           INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: a late worker must not take another claim for its own
+    host_id          INTEGER NOT NULL REFERENCES hosts (host_id),
+    repo_id          INTEGER REFERENCES repos (repo_id),
+    kind             TEXT    NOT NULL CHECK (kind IN ('host', 'repo', 'status', 'identity')),
+    status           TEXT    NOT NULL CHECK (status IN ('pending', 'in_progress', 'subscribed', 'failed')),
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at  INTEGER NOT NULL,                    -- 0: at the head of its host's share
+    lease_expires_at INTEGER,
+    again            TEXT CHECK (again IN ('host', 'repo', 'status', 'identity')), -- asked for while in progress: to be done once more after it
+    reindex          INTEGER NOT NULL DEFAULT 0,          -- queued by a wider filter, and not tried yet
+    page_cursor      TEXT,                                -- listRepos: saved with the page's repos
+    last_error       TEXT,
+    created_at       INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX crawl_queue_host ON crawl_queue (host_id) WHERE repo_id IS NULL;
+CREATE UNIQUE INDEX crawl_queue_repo ON crawl_queue (repo_id, host_id) WHERE repo_id IS NOT NULL;
+CREATE INDEX crawl_queue_due_repos ON crawl_queue (host_id, next_attempt_at)
+    WHERE repo_id IS NOT NULL AND status IN ('pending', 'failed');
+CREATE INDEX crawl_queue_due_hosts ON crawl_queue (next_attempt_at)
+    WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed');
+CREATE INDEX crawl_queue_by_host ON crawl_queue (host_id, status);
+CREATE INDEX crawl_queue_leases ON crawl_queue (lease_expires_at) WHERE status = 'in_progress';
+CREATE INDEX crawl_queue_by_status ON crawl_queue (status);
+CREATE INDEX crawl_queue_reindex ON crawl_queue (host_id) WHERE reindex = 1;
+
+-- Live events of repos whose backfill or resync is not done: applied after it, in order. Bounded per repo and in all; past the
+-- bound they are dropped and the repo is fetched again (crawl_queue.again).
+CREATE TABLE held_events (
+    repo_id INTEGER NOT NULL REFERENCES repos (repo_id),
+    seq     INTEGER NOT NULL,
+    host_id INTEGER NOT NULL REFERENCES hosts (host_id),
+    frame   BLOB    NOT NULL,
+    PRIMARY KEY (repo_id, host_id, seq)
+) STRICT, WITHOUT ROWID;
+
+-- For people with the sqlite3 shell: SELECT did, rkey, record_data ->> '$.name' FROM records WHERE collection = 'io.atcr.hold.captain';
+-- The CID's text is the 58 base32 digits of 0x01711220 and the digest: digit i holds five bits, cut out of two hex digits.
+CREATE VIEW records (did, collection, rkey, cid, record_data, indexed_at) AS
+SELECT r.did, c.nsid, i.rkey,
+       (WITH RECURSIVE digit (i, bytes) AS (
+            VALUES (0, '01711220' || lower(hex(i.cid)) || '0')
+            UNION ALL SELECT i + 1, bytes FROM digit WHERE i < 57)
+        SELECT 'b' || group_concat(substr('abcdefghijklmnopqrstuvwxyz234567', 1 + ((
+                   ((instr('0123456789abcdef', substr(bytes, 1 + i * 5 / 4, 1)) - 1) * 16
+                   + instr('0123456789abcdef', substr(bytes, 2 + i * 5 / 4, 1)) - 1) >> (3 - i * 5 % 4)) & 31), 1), '')
+        FROM digit),
+       i.record_data,
+       strftime('%Y-%m-%dT%H:%M:%fZ', i.indexed_at / 1000.0, 'unixepoch')
+FROM indexed_records i
+JOIN collections c USING (collection_id)
+JOIN repos r USING (repo_id);
