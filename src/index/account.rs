@@ -50,21 +50,27 @@ pub fn fetched_gone(tx: &Tx, job: &RepoJob) -> TxResult<u64> {
 }
 
 /// A job found that the account is switched off, at the host that its DID document names. When it was known at another host it lives here
-/// now; but one that is deactivated here is still on its way, and stays as it is.
+/// now; but one that is deactivated here may still be on its way: it stays as it is where it was known, if that host says that it is active.
 pub fn fetched_inactive(tx: &Tx, job: &RepoJob, status: Status) -> TxResult<()> {
-    let moves_here = job.kind == JobKind::Repo && status != Status::Deactivated && tx.is_claimed(job)?;
-    if moves_here
-        && let Some(repo) = tx.repo(&job.did)?
-        && repo.host_id != job.host_id
-    {
-        drop_work(tx, repo.id, repo.host_id)?;
-        tx.move_repo(repo.id, job.host_id)?;
-        tx.set_repo_status(repo.id, false, Some(status))?;
-        return tx.finish_repo_job(job.job_id);
-    }
-    match own_repo(tx, job)? {
-        Some(repo) => account_status(tx, &repo, false, Some(status)),
-        None => Ok(()),
+    let elsewhere = match job.kind {
+        JobKind::Repo if tx.is_claimed(job)? => tx.repo(&job.did)?.filter(|repo| repo.host_id != job.host_id),
+        _ => None,
+    };
+    match elsewhere {
+        Some(repo) if status == Status::Deactivated => {
+            tx.queue_repo(repo.host_id, repo.id, JobKind::Status, Urgency::InTurn)?;
+            tx.finish_repo_job(job.job_id)
+        }
+        Some(repo) => {
+            drop_work(tx, repo.id, repo.host_id)?;
+            tx.move_repo(repo.id, job.host_id)?;
+            tx.set_repo_status(repo.id, false, Some(status))?;
+            tx.finish_repo_job(job.job_id)
+        }
+        None => match own_repo(tx, job)? {
+            Some(repo) => account_status(tx, &repo, false, Some(status)),
+            None => Ok(()),
+        },
     }
 }
 

@@ -485,3 +485,16 @@ async fn the_old_hosts_last_word_does_not_hide_an_account_that_the_new_one_is_as
     index.take_in(HERE, vec![SWITCHED_OFF]).await;
     assert_eq!(index.listed("io.atcr.a").await, 0, "a refused claim does not protect it");
 }
+
+#[tokio::test]
+async fn an_account_that_is_deactivated_where_it_claims_to_live_is_asked_after_at_its_old_host() {
+    let index = Index::new().await;
+    index.take_in(ELSEWHERE, vec![SWITCHED_ON]).await;
+    let claim = index.write(|tx| tx.claim_repo_jobs(ELSEWHERE, 1)).await.remove(0);
+    index.write(move |tx| fetched_inactive(tx, &claim, Status::Deactivated)).await;
+    assert!(index.repo().await.active, "it may still be on its way");
+    let status = index.write(|tx| tx.claim_repo_jobs(HERE, 1)).await.remove(0);
+    assert_eq!(status.kind, JobKind::Status);
+    index.write(move |tx| fetched_inactive(tx, &status, Status::Deactivated)).await;
+    assert!(!index.repo().await.active);
+}

@@ -59,7 +59,7 @@ pub(super) async fn follow(
 ) -> Result<(), StoreError> {
     let timing = subscriber.timing;
     let mut failures = 0;
-    // The cursor at which the last connection died young.
+    // The cursor at which the last connection died.
     let mut died_at = None;
     loop {
         // Read anew: the scheme may have changed.
@@ -96,8 +96,10 @@ pub(super) async fn follow(
         let asked_to_wait = note_end(&subscriber, &host, host_id, &ended, connected).await?;
         let settled = connected && began.elapsed() >= timing.settled_after;
         failures = if settled { 0 } else { failures + 1 };
-        if connected && !settled && ended.is_death() {
-            died_at = pass_over_poison(&subscriber, &host, host_id, died_at).await?;
+        if connected && ended.is_death() {
+            // One that lived for long may have come to the poison as well: it is the first to die of it, and never the second.
+            let died_before = died_at.filter(|_| !settled);
+            died_at = pass_over_poison(&subscriber, &host, host_id, died_before).await?;
         } else if settled {
             died_at = None;
         }
@@ -116,7 +118,7 @@ async fn dial(subscriber: &Subscriber, host: &Host, host_cursor: Option<i64>) ->
     subscriber.client.dial(host, host_cursor).await
 }
 
-/// When a young connection dies for the second time at the same cursor, it is what the host sends there that kills it. Without a cursor
+/// When a young connection dies at the cursor at which the last one died, it is what the host sends there that kills it. Without a cursor
 /// the next connection follows from live, and the host is compared. Answers the cursor at which it died.
 async fn pass_over_poison(
     subscriber: &Subscriber,
