@@ -12,7 +12,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Replaced};
 use crate::metrics;
 use crate::repo::commit::CommitError;
-use crate::repo::{self, PublicKey, RepoError, Snapshot, Trust};
+use crate::repo::{self, KeepLimits, PublicKey, RepoError, Snapshot, Trust};
 use crate::store::{Durability, HostId, JobKind, RepoJob, Status, StoreError, Tx, TxResult, Urgency};
 use crate::syntax::{CollectionFilter, Did, Host, Rev};
 
@@ -170,23 +170,23 @@ async fn replace(
     key: PublicKey,
 ) -> Result<Result<Found, Failure>, StoreError> {
     let did_key = key.to_did_key();
-    let RepoCar { bytes, large: permit } = car;
-    let snapshot = match verify(crawler, job, bytes.into(), key).await? {
-        Ok(snapshot) => snapshot,
-        Err(failure) => {
-            if let Failure::Repo(error) = &failure {
-                crawler.metrics.repo_rejected(error.reason());
-            }
-            return Ok(Err(failure));
-        }
+    let mut car = match make_room(crawler, car).await {
+        Ok(car) => car,
+        Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
+    let snapshot = match verify(crawler, job, &car.bytes, key).await? {
+        Ok(snapshot) => snapshot,
+        Err(failure) => return Ok(Err(rejected(crawler, failure))),
+    };
+    car.know_only(snapshot.kept_bytes());
     let claimed = job.clone();
     let replaced = crawler
         .store
         .write(Durability::Replayable, move |tx| {
             let replaced = index::replace_repo(tx, &claimed, &snapshot, &did_key);
-            // The bytes go before the next large repo is let in.
-            drop((snapshot, permit));
+            // The bytes go before others take their place.
+            drop(snapshot);
+            drop(car);
             replaced
         })
         .await?;
@@ -197,12 +197,27 @@ async fn replace(
     })
 }
 
+/// Waits for the memory that the verification takes, which the archive's lengths tell.
+async fn make_room(crawler: &Crawler, car: RepoCar) -> Result<RepoCar, Failure> {
+    crawler.metrics.repo_fetched(if car.is_on_disk() { "disk" } else { "memory" });
+    let (bytes, keep) = (car.bytes.clone(), crawler.keep);
+    let needed_bytes = blocking(move || repo::memory_needed(&bytes, &keep)).await?;
+    Ok(crawler.client.make_room(car, needed_bytes).await?)
+}
+
+fn rejected(crawler: &Crawler, failure: Failure) -> Failure {
+    if let Failure::Repo(error) = &failure {
+        crawler.metrics.repo_rejected(error.reason());
+    }
+    failure
+}
+
 /// Verifies a fetched repo. After a migration its head is still signed by an earlier key, until the first write: it is the account's own
 /// when its tree was verified before, or when the PLC directory knows the key that signed it.
 async fn verify(
     crawler: &Crawler,
     job: &RepoJob,
-    car: Bytes,
+    car: &Bytes,
     key: PublicKey,
 ) -> Result<Result<Snapshot, Failure>, StoreError> {
     let did = job.did.clone();
@@ -215,7 +230,7 @@ async fn verify(
         Ok(trust) => trust,
         Err(failure) => return Ok(Err(failure)),
     };
-    Ok(open(crawler, job, car, trust).await.map_err(Failure::from))
+    Ok(open(crawler, job, car.clone(), trust).await.map_err(Failure::from))
 }
 
 /// The current key, and the tree that was verified before.
@@ -238,9 +253,13 @@ pub(crate) fn second_trust(
 
 async fn open(crawler: &Crawler, job: &RepoJob, car: Bytes, trust: Trust) -> Result<Snapshot, RepoError> {
     let (did, filter, clock) = (job.did.clone(), crawler.store.filter().clone(), crawler.clock.clone());
-    let host_id = job.host_id;
-    let opened = tokio::task::spawn_blocking(move || open_noting_clock(car, &did, &trust, host_id, &filter, &clock));
-    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    let (host_id, keep) = (job.host_id, crawler.keep);
+    blocking(move || open_noting_clock(car, &did, &trust, host_id, &filter, &keep, &clock)).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Opens a repo; its rev is its host's vote on whether it is our clock that is wrong.
@@ -250,9 +269,10 @@ pub(crate) fn open_noting_clock(
     trust: &Trust,
     host_id: HostId,
     filter: &CollectionFilter,
+    keep: &KeepLimits,
     clock: &Clock,
 ) -> Result<Snapshot, RepoError> {
-    let opened = repo::open_repo(car, did, trust, clock.judging_micros(), filter);
+    let opened = repo::open_repo(car, did, trust, clock.judging_micros(), filter, keep);
     let rev = match &opened {
         Ok(snapshot) => Some(&snapshot.commit.rev),
         Err(RepoError::Commit(CommitError::FutureRev(rev))) => Some(rev),

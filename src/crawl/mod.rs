@@ -18,6 +18,7 @@ use crate::clock::{Clock, now_millis};
 use crate::host::Client;
 use crate::identity::Resolver;
 use crate::metrics::Metrics;
+use crate::repo::KeepLimits;
 use crate::store::{Durability, HostId, JobId, Store, StoreError};
 use gate::Gate;
 
@@ -46,6 +47,8 @@ pub struct Crawler {
     pub clock: Clock,
     /// How often a host's repos are compared with the index.
     pub compare_every: Duration,
+    /// How much of a repo is kept.
+    pub keep: KeepLimits,
     /// Times, for tests to shorten.
     pub timing: Timing,
 }

@@ -10,9 +10,11 @@ use super::mst::MstError;
 use super::*;
 use crate::syntax::CollectionFilter;
 
+const KEEP: KeepLimits = KeepLimits { records: 1000, collections: 1000, path_bytes: 100_000 };
+
 fn open(car: Vec<u8>, filter: &str) -> Result<Snapshot, RepoError> {
     let filter = CollectionFilter::parse(filter).expect("a filter");
-    open_repo(car.into(), &did(), &SigningKey::k256(1).public().into(), NOW_MICROS, &filter)
+    open_repo(car.into(), &did(), &SigningKey::k256(1).public().into(), NOW_MICROS, &filter, &KEEP)
 }
 
 fn key() -> SigningKey {
@@ -128,11 +130,12 @@ fn the_commit_must_be_there_signed_and_the_accounts() {
     assert!(matches!(error(write_car(&[repo.data], &repo.blocks)), RepoError::Commit(_)));
     assert_eq!(error(write_car(&[repo.commit], others(&repo.data))), RepoError::Tree(MstError::MissingNode(repo.data)));
     let filter = CollectionFilter::parse("*").expect("a filter");
-    let stranger = open_repo(repo.car().into(), &did(), &SigningKey::k256(2).public().into(), NOW_MICROS, &filter);
+    let stranger =
+        open_repo(repo.car().into(), &did(), &SigningKey::k256(2).public().into(), NOW_MICROS, &filter, &KEEP);
     assert_eq!(stranger.map(|_| ()).expect_err("refused").reason(), "signature_mismatch");
     let open_as = |did: &str, now_micros| {
         let did = crate::syntax::Did::parse(did).expect("valid");
-        open_repo(repo.car().into(), &did, &key().public().into(), now_micros, &filter)
+        open_repo(repo.car().into(), &did, &key().public().into(), now_micros, &filter, &KEEP)
             .map(|_| ())
             .expect_err("refused")
     };
@@ -140,7 +143,7 @@ fn the_commit_must_be_there_signed_and_the_accounts() {
     assert_eq!(open_as(did().as_str(), 0).reason(), "commit_rev_future");
     let p256 = SigningKey::p256();
     let repo = Repo::new([("a.b.c/d".to_owned(), record(1))], &p256);
-    assert!(open_repo(repo.car().into(), &did(), &p256.public().into(), NOW_MICROS, &filter).is_ok());
+    assert!(open_repo(repo.car().into(), &did(), &p256.public().into(), NOW_MICROS, &filter, &KEEP).is_ok());
 }
 
 #[test]

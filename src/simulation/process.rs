@@ -17,7 +17,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Event, Replaced, Suspect, Verdict};
 use crate::metrics::Metrics;
 use crate::repo::commit::CommitError;
-use crate::repo::{DagCid, PublicKey, RepoError, Snapshot};
+use crate::repo::{DagCid, KeepLimits, PublicKey, RepoError, Snapshot};
 use crate::store::{Direct, HostId, HostJob, JobKind, RepoId, RepoJob, Tx, TxResult};
 use crate::subscribe::connection::{commit_batch, end_connection, is_outdated};
 use crate::subscribe::verify::{self, Batch, Judge, Notice};
@@ -522,8 +522,9 @@ impl Process {
 
     fn open(&mut self, job: &RepoJob, car: Bytes, key: PublicKey) -> Result<Snapshot, Failure> {
         let trust = self.read(|tx| get_repo::first_trust(tx, &job.did, key));
-        let (filter, clock) = (self.world.filter.clone(), self.clock.clone());
-        let open = |trust| get_repo::open_noting_clock(car.clone(), &job.did, trust, job.host_id, &filter, &clock);
+        let (filter, clock, keep) = (self.world.filter.clone(), self.clock.clone(), KeepLimits::of_records(100_000));
+        let open =
+            |trust| get_repo::open_noting_clock(car.clone(), &job.did, trust, job.host_id, &filter, &keep, &clock);
         let refused = match open(&trust) {
             Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
             opened => return Ok(opened?),
