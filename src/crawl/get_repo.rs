@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::long_fetches::LongFetches;
 use super::{Crawler, Ended};
 use crate::clock::Clock;
 use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus, full_jitter};
@@ -37,6 +38,8 @@ pub(crate) enum Failure {
     NotAtThisHost(Option<Host>),
     #[error("the DID document has no usable #atproto signing key")]
     NoSigningKey,
+    #[error("it takes long to come, and too many others do at this time")]
+    Crowded,
     #[error("the host answered with an older rev than it showed before")]
     Stale,
 }
@@ -51,8 +54,8 @@ pub(crate) enum Found {
     Overtaken,
 }
 
-pub(super) async fn work(crawler: &Crawler, job: RepoJob) -> Result<Ended, StoreError> {
-    match attempt(crawler, &job).await? {
+pub(super) async fn work(crawler: &Crawler, long_fetches: &LongFetches, job: RepoJob) -> Result<Ended, StoreError> {
+    match attempt(crawler, long_fetches, &job).await? {
         Ok(found) => {
             crawler.metrics.crawl_job(metrics::JobKind::Repo, found.label());
             finish(crawler, &job, found).await?;
@@ -69,7 +72,11 @@ pub(super) async fn work(crawler: &Crawler, job: RepoJob) -> Result<Ended, Store
     }
 }
 
-async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failure>, StoreError> {
+async fn attempt(
+    crawler: &Crawler,
+    long_fetches: &LongFetches,
+    job: &RepoJob,
+) -> Result<Result<Found, Failure>, StoreError> {
     if job.kind == JobKind::Status {
         return ask_status(crawler, job).await;
     }
@@ -83,9 +90,10 @@ async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failu
         crawler.store.write(Durability::Replayable, move |tx| index::identity_resolved(tx, &job, &did_key)).await?;
         return Ok(Ok(Found::Refreshed));
     }
-    let car = match crawler.client.get_repo(&job.host, &job.did).await {
-        Ok(car) => car,
-        Err(error) => return Ok(refusal(&error).ok_or(error.into())),
+    let car = match long_fetches.run(crawler.client.get_repo(&job.host, &job.did)).await {
+        Some(Ok(car)) => car,
+        Some(Err(error)) => return Ok(refusal(&error).ok_or(error.into())),
+        None => return Ok(Err(Failure::Crowded)),
     };
     replace(crawler, job, car, key).await
 }
@@ -334,6 +342,7 @@ impl Failure {
             Failure::Repo(error) => error.reason(),
             Failure::NotAtThisHost(_) => "not_at_this_host",
             Failure::NoSigningKey => "no_signing_key",
+            Failure::Crowded => "crowded",
             Failure::Stale => "stale",
         }
     }
@@ -377,8 +386,11 @@ impl Failure {
 
     fn retry_cap(&self) -> Duration {
         match self {
-            Failure::Repo(_) | Failure::NotAtThisHost(_) | Failure::NoSigningKey => BROKEN_RETRY_CAP,
-            Failure::Host(_) | Failure::Identity(_) | Failure::Stale => RETRY_CAP,
+            Failure::Host(HostError::TooLarge { .. })
+            | Failure::Repo(_)
+            | Failure::NotAtThisHost(_)
+            | Failure::NoSigningKey => BROKEN_RETRY_CAP,
+            Failure::Host(_) | Failure::Identity(_) | Failure::Crowded | Failure::Stale => RETRY_CAP,
         }
     }
 }

@@ -30,6 +30,9 @@ impl Client {
         let mut answer = self.get(host, url, None).await?;
         let limits = &self.limits;
         let too_large = HostError::TooLarge { limit_bytes: limits.repo_bytes };
+        if answer.response.content_length().is_some_and(|declared| declared > limits.repo_bytes as u64) {
+            return Err(too_large);
+        }
         let mut pace = Pace::new(limits.pace_bytes_per_second, limits.pace_window);
         let mut spool = Spool::new(&self.repo_memory, &self.spools, limits);
         loop {

@@ -69,6 +69,52 @@ fn matching_records_come_in_order_and_the_others_are_counted() {
 }
 
 #[test]
+fn more_records_than_are_kept_are_verified_and_the_first_ones_kept() {
+    let repo = repo_of(&["app.x.y/1", "io.atcr.a/1", "io.atcr.a/2", "io.atcr.b/1", "io.atcr.c/1", "zz.x.y/1"]);
+    let open = |limits: KeepLimits| {
+        let filter = CollectionFilter::parse("io.atcr.*").expect("a filter");
+        let car = repo.car();
+        let needed = memory_needed(&car, &limits).expect("sound");
+        let snapshot =
+            open_repo(car.into(), &did(), &key().public().into(), NOW_MICROS, &filter, &limits).expect("sound");
+        assert!(snapshot.kept_bytes() <= needed, "{} of {needed}", snapshot.kept_bytes());
+        assert_eq!(snapshot.leaf_count, 6, "it was walked to its end");
+        (snapshot.records().len(), snapshot.truncated)
+    };
+    let enough = KeepLimits { records: 4, collections: 3, path_bytes: 4 * 11 };
+    assert_eq!(open(enough), (4, false));
+    assert_eq!(open(KeepLimits { records: 3, ..enough }), (3, true));
+    assert_eq!(open(KeepLimits { records: 0, ..enough }), (0, true));
+    assert_eq!(open(KeepLimits { collections: 2, ..enough }), (3, true));
+    assert_eq!(open(KeepLimits { collections: 1, ..enough }), (2, true));
+    assert_eq!(open(KeepLimits { path_bytes: 4 * 11 - 1, ..enough }), (3, true));
+}
+
+#[test]
+fn the_nodes_on_the_way_are_bounded_together() {
+    let keys = |level_wanted, count| -> Vec<Ipld> {
+        let paths =
+            (0..).map(|n| format!("a.b.c/{level_wanted}{n:07}")).filter(|path| level(path.as_bytes()) == level_wanted);
+        let mut before = String::new();
+        let entries = paths.take(count).map(|path| {
+            let shared = before.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
+            before = path.clone();
+            entry(shared, &path.as_bytes()[shared..], leaf(), Ipld::Null)
+        });
+        entries.collect()
+    };
+    let error = tree_error(|blocks| {
+        let mut child = Ipld::Null;
+        for level in 0..3 {
+            child = link(&put(blocks, node(child, keys(level, 7_000))));
+        }
+        let Ipld::Link(root) = child else { unreachable!() };
+        DagCid::from_cid_bytes(&root.to_bytes()).expect("ours")
+    });
+    assert_eq!(error, MstError::TooManyEntries);
+}
+
+#[test]
 fn an_empty_repo_is_a_repo() {
     let snapshot = open(repo_of(&[]).car(), "*").expect("sound");
     assert_eq!((snapshot.leaf_count, snapshot.records().len()), (0, 0));

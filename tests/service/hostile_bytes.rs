@@ -1,7 +1,7 @@
 //! Hosts whose bytes are an attack: each is refused for what it is, soon, and a bystander notices nothing.
 
 use std::io::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cid::Cid;
 use fake_network::block::Block;
@@ -113,6 +113,43 @@ async fn hosts_that_never_end_an_answer_take_no_worker_from_others() {
     let (late, late_did) = hold(&network);
     signpost.request_crawl(&late).await;
     signpost.await_listed(CAPTAIN, &[&bystander.did, &late_did]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repos_that_never_come_to_their_end_give_their_workers_back() {
+    let network = Network::start().await;
+    let mut timing = patient();
+    timing.crawl.long_fetch = Duration::from_millis(300);
+    let signpost = Signpost::start_with(&network, timing).await;
+    let mut bystander = Bystander::new(&network, &signpost).await;
+    // Four repos of each at a time, and sixteen workers: three times as many as there are.
+    let slow = Fault::Stall { method: GET_REPO };
+    let hosts: Vec<FakeHost> = (0..12).map(|_| network.add_host()).collect();
+    for host in &hosts {
+        host.create_accounts(4);
+        host.fault(slow.clone(), FaultScope::Always);
+        signpost.request_crawl(host).await;
+    }
+    for host in &hosts {
+        host.wait_fired(&slow, 4).await;
+    }
+    let (late, late_did) = hold(&network);
+    signpost.request_crawl(&late).await;
+    signpost.await_listed(CAPTAIN, &[&bystander.did, &late_did]).await;
+    bystander.is_served(&signpost).await;
+    // There is no place left aside: the next ones are cut, and tried again.
+    let next = network.add_host();
+    next.create_account(AccountOptions::default());
+    next.fault(slow.clone(), FaultScope::Always);
+    signpost.request_crawl(&next).await;
+    signpost.await_host_report(&next, "its job failed", |report| report["queue"]["failed"] == 1).await;
+    assert_eq!(signpost.metric("signpost_crawl_jobs_total{kind=\"repo\",outcome=\"crowded\"}").await, 1.0);
+    // Those aside go on as if nothing were.
+    hosts.iter().for_each(|host| host.clear(&slow));
+    for host in &hosts {
+        signpost.await_host_report(host, "its repos came", |report| report["queue"]["in_progress"] == 0).await;
+        assert_eq!(host.requests(GET_REPO), 4);
+    }
 }
 
 /// Nodes made by hand.

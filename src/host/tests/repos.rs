@@ -8,7 +8,7 @@ use axum::routing::any;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
-use crate::host::test_server::{client, client_in, endless_body, serve, stalled_body};
+use crate::host::test_server::{client, client_in, endless_body, serve, serve_bytes, stalled_body};
 use crate::host::{Client, HostError, Limits};
 use crate::syntax::{Did, Host};
 
@@ -29,6 +29,13 @@ async fn host_of_size(bytes: usize) -> (Host, Bytes) {
         .collect();
     let served = repo.clone();
     (host_of(move || served.clone().into()).await, repo)
+}
+
+#[tokio::test]
+async fn a_repo_that_is_declared_too_large_is_not_read() {
+    let host = serve_bytes(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1_u64 << 40)).await;
+    let client = client(|limits| limits.idle_timeout = Duration::from_secs(60));
+    assert_eq!(error_of(&client, &host).await, HostError::TooLarge { limit_bytes: 512 * MIB });
 }
 
 fn small_limits(limits: &mut Limits) {

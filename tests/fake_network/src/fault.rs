@@ -74,6 +74,13 @@ pub enum Fault {
         /// What Content-Encoding says of it, if there is one.
         encoding: Option<&'static str>,
     },
+    /// Gives the right answer, and these bytes behind it.
+    Tail {
+        /// The method.
+        method: &'static str,
+        /// What follows the right answer.
+        tail: Bytes,
+    },
     /// getRepo: the CAR is damaged.
     Repo(Damage),
     /// getRepo: answers with the repo as it was when the fault was set.

@@ -55,6 +55,7 @@ pub(crate) async fn intercept(
         | Fault::Endless { method }
         | Fault::Html { method }
         | Fault::Body { method, .. }
+        | Fault::Tail { method, .. }
             if asked == *method =>
         {
             Some(fault.clone())
@@ -77,6 +78,10 @@ pub(crate) async fn intercept(
         Some(Fault::Body { body, encoding: None, .. }) => body.into_response(),
         Some(Fault::Body { body, encoding: Some(encoding), .. }) => {
             ([(header::CONTENT_ENCODING, encoding)], body).into_response()
+        }
+        Some(Fault::Tail { tail, .. }) => {
+            let parts = [whole(next.run(request).await).await, tail].map(Chunk::Ok);
+            Body::from_stream(stream::iter(parts)).into_response()
         }
         Some(Fault::Endless { .. }) => Body::from_stream(endless()).into_response(),
         Some(Fault::Drip { .. }) => Body::from_stream(drip(whole(next.run(request).await).await)).into_response(),
