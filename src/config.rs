@@ -11,7 +11,7 @@ mod setting;
 mod tests;
 mod values;
 
-pub use flags::{Flags, InternalAddrFlag};
+pub use flags::{Flags, InternalAddrFlag, RepoFlags};
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -33,6 +33,8 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// When hosts are looked at again.
     pub crawl: CrawlConfig,
+    /// What a repo may cost.
+    pub repos: ReposConfig,
     /// The form of the log lines on stderr.
     pub log_format: LogFormat,
 }
@@ -75,6 +77,17 @@ pub struct CrawlConfig {
     pub interval: Duration,
 }
 
+/// What a repo may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReposConfig {
+    /// The largest repo that is fetched.
+    pub max_bytes: usize,
+    /// What all repos that are being fetched and verified may take of memory together.
+    pub memory_bytes: usize,
+    /// How many matching records of one repo are kept.
+    pub max_records: usize,
+}
+
 /// The form of the log lines on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -104,6 +117,19 @@ impl Config {
             },
             crawl: CrawlConfig {
                 interval: resolver.require(&setting::CRAWL_INTERVAL, flags.crawl_interval, values::interval)?,
+            },
+            repos: ReposConfig {
+                max_bytes: resolver.require(&setting::MAX_REPO_SIZE, flags.repos.max_repo_size, |value| {
+                    values::size(value, values::REPO_SIZES)
+                })?,
+                memory_bytes: resolver.require(&setting::REPO_MEMORY, flags.repos.repo_memory, |value| {
+                    values::size(value, values::REPO_MEMORY_SIZES)
+                })?,
+                max_records: resolver.require(
+                    &setting::MAX_RECORDS_PER_REPO,
+                    flags.repos.max_records_per_repo,
+                    values::record_count,
+                )?,
             },
             log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
             outbound: OutboundConfig {

@@ -18,7 +18,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("api", &["repo", "store", "metrics", "clock"]),
     ("crawl", &["repo", "host", "identity", "store", "index", "metrics", "clock"]),
     ("subscribe", &["repo", "host", "store", "index", "metrics", "clock"]),
-    ("service", &["config", "host", "identity", "store", "index", "api", "crawl", "subscribe", "metrics", "clock"]),
+    (
+        "service",
+        &["config", "repo", "host", "identity", "store", "index", "api", "crawl", "subscribe", "metrics", "clock"],
+    ),
     ("cli", &["config", "service"]),
     ("layers", &[]),
     ("simulation", &["config", "host", "identity", "repo", "store", "index", "crawl", "subscribe", "metrics", "clock"]),
@@ -56,6 +59,16 @@ fn only_the_store_speaks_sql() {
         .filter(|file| !is_test(file))
         .collect();
     assert_eq!(speakers, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn only_one_room_is_unsafe() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rooms: Vec<PathBuf> = rust_files(&src)
+        .filter(|file| !file.ends_with("layers.rs"))
+        .filter(|file| fs::read_to_string(file).expect("readable").contains("unsafe"))
+        .collect();
+    assert_eq!(rooms, [src.join("host/mapped.rs")]);
 }
 
 /// Tests may look anywhere.

@@ -35,6 +35,7 @@ struct Inner {
     crawl_jobs: Family<JobLabels, Counter>,
     listed_rows_skipped: Counter,
     missed_commits: Counter,
+    repos_fetched: Family<PlaceLabels, Counter>,
     repos_rejected: Family<ReasonLabels, Counter>,
     records_written: Counter,
     records_deleted: Counter,
@@ -115,6 +116,11 @@ struct OutcomeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlaceLabels {
+    place: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -149,6 +155,8 @@ impl Metrics {
         let listed_rows_skipped = add.counter("listed_rows_skipped", "Rows of listRepos that made no sense");
         let missed_commits =
             add.counter("missed_commits", "Repos whose listed head differed and on which no event arrived");
+        let repos_fetched =
+            add.family("repos_fetched", "Repos that came whole, by where they lay meanwhile: memory or disk");
         let repos_rejected = add.family("repos_rejected", "Fetched repos that failed verification, by reason");
         let records_written = add.counter("records_written", "Records created or updated in the index");
         let records_deleted = add.counter("records_deleted", "Records deleted from the index");
@@ -168,6 +176,7 @@ impl Metrics {
             crawl_jobs,
             listed_rows_skipped,
             missed_commits,
+            repos_fetched,
             repos_rejected,
             records_written,
             records_deleted,
@@ -205,6 +214,11 @@ impl Metrics {
     /// Counts repos whose listed head differed and on which no event arrived.
     pub fn missed_commits(&self, repos: u64) {
         self.0.missed_commits.inc_by(repos);
+    }
+
+    /// Counts a repo that came whole, and lies in "memory" or on "disk".
+    pub fn repo_fetched(&self, place: &'static str) {
+        self.0.repos_fetched.get_or_create(&PlaceLabels { place }).inc();
     }
 
     /// Counts a fetched repo that failed verification.

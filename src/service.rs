@@ -2,6 +2,7 @@
 //! Every task lives in one set and watches one token; when any of them fails, all stop and the process says why.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,10 @@ use crate::crawl::{self, Crawler};
 use crate::host::{Client, Outbound};
 use crate::identity::Resolver;
 use crate::metrics::Metrics;
+use crate::repo::KeepLimits;
 use crate::store::Store;
 use crate::subscribe::{self, Subscriber};
+use crate::syntax::HostPolicy;
 
 const DIALS_AT_ONCE: usize = 32;
 /// For everything after the signal: a supervisor gives us 10 s.
@@ -78,7 +81,7 @@ impl Service {
         let Service { config, store, failed, public, internal } = self;
         let metrics = Metrics::new();
         let readiness = Readiness::new();
-        let outbound = Outbound::new(config.outbound.policy, config.outbound.user_agent.clone());
+        let outbound = outbound(&config);
         let client = Arc::new(Client::new(outbound).context("cannot make an HTTP client")?);
         let resolver = Arc::new(Resolver::new(client.clone(), config.outbound.plc_url.parse()?));
         let clock = Clock::default();
@@ -89,6 +92,7 @@ impl Service {
             metrics: metrics.clone(),
             clock: clock.clone(),
             compare_every: timing.crawl.compare_every.unwrap_or(config.crawl.interval),
+            keep: KeepLimits::of_records(config.repos.max_records),
             timing: timing.crawl,
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -162,8 +166,24 @@ impl Service {
             self.public_addr()?,
             self.config.store.path.display(),
         );
+        if self.config.outbound.policy == HostPolicy::AllowPrivate {
+            tracing::warn!(
+                "--allow-private-hosts is on: whoever can call requestCrawl makes this machine connect to any address and port of \
+                 its own network. It is for development only"
+            );
+        }
         Ok(())
     }
+}
+
+/// Repos too large for memory lie beside the database: that is on a disk.
+fn outbound(config: &Config) -> Outbound {
+    let directory = config.store.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let mut outbound = Outbound::new(config.outbound.policy, config.outbound.user_agent.clone(), directory);
+    outbound.limits.repo_bytes = config.repos.max_bytes;
+    outbound.limits.repo_memory_bytes = config.repos.memory_bytes;
+    outbound
 }
 
 async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -34,6 +34,12 @@ impl Database {
         self.wait_for("SELECT ifnull(sum(host_cursor), 0) FROM subscriptions", sum).await;
     }
 
+    /// How many records are indexed.
+    pub fn records(&self) -> i64 {
+        let sum = "SELECT ifnull(sum(record_count), 0) FROM repo_collections";
+        self.0.query_row(sum, [], |row| row.get(0)).expect("signpost's database can be read")
+    }
+
     async fn wait_for(&self, question: &str, wanted: i64) {
         let started = Instant::now();
         let mut statement = self.0.prepare(question).expect("it fits schema.sql");

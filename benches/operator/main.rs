@@ -9,6 +9,7 @@
 mod corpus;
 mod crawl;
 mod database;
+mod hostile;
 mod idle;
 mod list;
 mod live;
@@ -16,7 +17,7 @@ mod load;
 mod report;
 mod signpost;
 
-const BENCHES: [&str; 6] = ["binary", "list", "crawl_large", "crawl_many", "live", "idle"];
+const BENCHES: [&str; 7] = ["binary", "list", "crawl_large", "crawl_many", "live", "idle", "hostile"];
 
 #[tokio::main]
 async fn main() {
@@ -38,6 +39,7 @@ async fn main() {
             "crawl_large" => crawl::large().await,
             "crawl_many" => crawl::many().await,
             "live" => live::run().await,
+            "hostile" => hostile::run().await,
             _ => idle::run().await,
         }
     }

@@ -29,6 +29,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident now.
     pub rss_bytes: u64,
+    /// The part of it that is no file's: what a mapped file shows the kernel can drop at any time.
+    pub anonymous_bytes: u64,
     /// Most that was ever resident.
     pub peak_bytes: u64,
 }
@@ -91,7 +93,12 @@ impl Signpost {
             let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number of kB");
             kib * 1024
         };
-        Usage { cpu: TICK * ticks, rss_bytes: bytes("VmRSS"), peak_bytes: bytes("VmHWM") }
+        Usage {
+            cpu: TICK * ticks,
+            rss_bytes: bytes("VmRSS"),
+            anonymous_bytes: bytes("RssAnon"),
+            peak_bytes: bytes("VmHWM"),
+        }
     }
 
     /// Ends it with SIGTERM and waits for its end.

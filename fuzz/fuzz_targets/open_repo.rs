@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use signpost::repo::{PublicKey, open_repo};
+use signpost::repo::{KeepLimits, PublicKey, open_repo};
 use signpost::syntax::{CollectionFilter, Did};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -11,5 +11,5 @@ fuzz_target!(|bytes: &[u8]| {
         PublicKey::from_did_key("did:key:zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc").expect("valid");
     let filter = CollectionFilter::parse("*").expect("valid");
     // The private half of this key is not at hand: no input can be a repo of this account.
-    assert!(open_repo(bytes.to_vec().into(), &did, &key.into(), u64::MAX, &filter).is_err());
+    assert!(open_repo(bytes.to_vec().into(), &did, &key.into(), u64::MAX, &filter, &KeepLimits::of_records(100)).is_err());
 });

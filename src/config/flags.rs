@@ -6,7 +6,11 @@
 // Its comments are clap's help texts, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+mod repos;
+
 use clap::Args;
+
+pub use repos::RepoFlags;
 
 /// The flags of `signpost serve`; an absent one falls back to the environment, then to the default.
 #[derive(Debug, Clone, Default, Args)]
@@ -52,6 +56,10 @@ pub struct Flags {
     /// [environment: SIGNPOST_CRAWL_INTERVAL, else CRAWL_INTERVAL] [default: 12h]
     #[arg(long, value_name = "DURATION")]
     pub crawl_interval: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub repos: RepoFlags,
 
     /// The PLC directory that did:plc identities are read from
     ///

@@ -28,6 +28,12 @@ pub(super) const CRAWL_INTERVAL: Setting = Setting {
     variables: &["SIGNPOST_CRAWL_INTERVAL", "CRAWL_INTERVAL"],
     default: Some("12h"),
 };
+pub(super) const MAX_REPO_SIZE: Setting =
+    Setting { flag: "--max-repo-size", variables: &["SIGNPOST_MAX_REPO_SIZE"], default: Some("512MiB") };
+pub(super) const REPO_MEMORY: Setting =
+    Setting { flag: "--repo-memory", variables: &["SIGNPOST_REPO_MEMORY"], default: Some("96MiB") };
+pub(super) const MAX_RECORDS_PER_REPO: Setting =
+    Setting { flag: "--max-records-per-repo", variables: &["SIGNPOST_MAX_RECORDS_PER_REPO"], default: Some("200000") };
 pub(super) const PLC_URL: Setting =
     Setting { flag: "--plc-url", variables: &["SIGNPOST_PLC_URL"], default: Some("https://plc.directory") };
 pub(super) const PUBLIC_HOSTNAME: Setting =
@@ -39,12 +45,15 @@ pub(super) const LOG_FORMAT: Setting =
 
 /// Every setting, in the order of the manual.
 #[cfg(test)]
-pub(super) const ALL: [&Setting; 9] = [
+pub(super) const ALL: [&Setting; 12] = [
     &DATABASE_PATH,
     &HTTP_ADDR,
     &INTERNAL_ADDR,
     &COLLECTIONS,
     &CRAWL_INTERVAL,
+    &MAX_REPO_SIZE,
+    &REPO_MEMORY,
+    &MAX_RECORDS_PER_REPO,
     &PLC_URL,
     &PUBLIC_HOSTNAME,
     &ALLOW_PRIVATE_HOSTS,

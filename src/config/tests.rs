@@ -35,6 +35,7 @@ fn without_flags_and_variables_every_setting_has_its_default() {
     assert_eq!(config.outbound.public_hostname, None);
     assert_eq!(config.outbound.user_agent, concat!("signpost/", env!("CARGO_PKG_VERSION")));
     assert_eq!(config.crawl.interval, Duration::from_secs(12 * 60 * 60));
+    assert_eq!(config.repos, ReposConfig { max_bytes: 512 << 20, memory_bytes: 96 << 20, max_records: 200_000 });
     assert_eq!(config.log_format, LogFormat::Text);
 }
 
@@ -136,6 +137,27 @@ fn crawl_intervals_have_units_and_bounds() {
     for value in ["59s", "31d", "0s"] {
         let error = from_variables(&[("CRAWL_INTERVAL", value)]).unwrap_err();
         assert_eq!(error, format!("CRAWL_INTERVAL: {value:?} is out of range: give 1m to 30d"));
+    }
+}
+
+#[test]
+fn sizes_have_units_and_bounds() {
+    for (value, bytes) in [("1MiB", 1 << 20), ("2048KiB", 2 << 20), ("3GiB", 3 << 30), ("16 MiB", 16 << 20)] {
+        assert_eq!(from_variables(&[("SIGNPOST_MAX_REPO_SIZE", value)]).unwrap().repos.max_bytes, bytes, "{value}");
+    }
+    for value in ["512", "512MB", "MiB", "1.5GiB", "-1MiB", "+1MiB", "99999999999999999999GiB", "17179869184GiB"] {
+        let error = from_variables(&[("SIGNPOST_MAX_REPO_SIZE", value)]).unwrap_err();
+        assert!(error.starts_with(&format!("SIGNPOST_MAX_REPO_SIZE: {value:?} is not a size: ")), "{error}");
+    }
+    for value in ["0KiB", "1023KiB", "4GiB"] {
+        let error = from_variables(&[("SIGNPOST_MAX_REPO_SIZE", value)]).unwrap_err();
+        assert!(error.ends_with("is out of range: give 1MiB to 3GiB"), "{error}");
+    }
+    let error = from_variables(&[("SIGNPOST_REPO_MEMORY", "1MiB")]).unwrap_err();
+    assert_eq!(error, "SIGNPOST_REPO_MEMORY: \"1MiB\" is out of range: give 16MiB to 64GiB");
+    for (value, problem) in [("0", "out of range: give 1 to 10000000"), ("1e5", "not a number of records: ")] {
+        let error = from_variables(&[("SIGNPOST_MAX_RECORDS_PER_REPO", value)]).unwrap_err();
+        assert!(error.contains(problem), "{error}");
     }
 }
 

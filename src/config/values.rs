@@ -3,6 +3,7 @@
 //! A problem completes the sentence that `ConfigError` begins with the quoted value.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,14 @@ use crate::syntax::{CollectionFilter, Host, HostPolicy};
 
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What an offset of 32 bits reaches, with something to spare.
+pub(super) const REPO_SIZES: RangeInclusive<usize> = 1 << 20..=3 << 30;
+pub(super) const REPO_MEMORY_SIZES: RangeInclusive<usize> = 16 << 20..=64 << 30;
+const RECORD_COUNTS: RangeInclusive<usize> = 1..=10_000_000;
+
+/// Units of sizes, the smallest first.
+const UNITS: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 pub(super) fn path(value: &str) -> Result<PathBuf, String> {
     if value.trim().is_empty() || value.contains('\0') {
@@ -72,6 +81,35 @@ pub(super) fn interval(value: &str) -> Result<Duration, String> {
         return Err("is out of range: give 1m to 30d".to_owned());
     }
     Ok(interval)
+}
+
+/// A size in bytes.
+pub(super) fn size(value: &str, accepted: RangeInclusive<usize>) -> Result<usize, String> {
+    let known = UNITS.iter().find_map(|(unit, bytes)| Some((value.strip_suffix(unit)?.trim_end(), bytes)));
+    let size = known.and_then(|(number, unit)| whole_number(number)?.checked_mul(*unit));
+    let size = size.ok_or("is not a size: give a whole number with a unit, for example 64MiB or 1GiB")?;
+    match accepted.contains(&size) {
+        true => Ok(size),
+        false => Err(format!("is out of range: give {} to {}", in_units(*accepted.start()), in_units(*accepted.end()))),
+    }
+}
+
+pub(super) fn record_count(value: &str) -> Result<usize, String> {
+    let count = whole_number(value).ok_or("is not a number of records: give a whole number, for example 200000")?;
+    match RECORD_COUNTS.contains(&count) {
+        true => Ok(count),
+        false => Err(format!("is out of range: give {} to {}", RECORD_COUNTS.start(), RECORD_COUNTS.end())),
+    }
+}
+
+/// `usize::from_str` would take a plus sign.
+fn whole_number(value: &str) -> Option<usize> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
+}
+
+fn in_units(bytes: usize) -> String {
+    let largest = UNITS.iter().rev().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    largest.map_or(format!("{bytes} bytes"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
 pub(super) fn plc_url(value: &str) -> Result<String, String> {

@@ -14,6 +14,8 @@ pub(super) struct Gate {
     per_host: usize,
     pause_base: Duration,
     busy: HashMap<HostId, usize>,
+    /// How many of the busy ones keep no worker: they count for their host alone.
+    aside: usize,
     pauses: HashMap<HostId, Pause>,
     /// Whose turn it was last.
     last: HostId,
@@ -27,7 +29,7 @@ struct Pause {
 
 impl Gate {
     pub(super) fn new(workers: usize, per_host: usize, pause_base: Duration) -> Self {
-        Gate { workers, per_host, pause_base, busy: HashMap::new(), pauses: HashMap::new(), last: HostId(0) }
+        Gate { workers, per_host, pause_base, busy: HashMap::new(), aside: 0, pauses: HashMap::new(), last: HostId(0) }
     }
 
     /// Shares the free workers out, one by one and host by host, beginning behind the host that was served last. `due` has the
@@ -40,7 +42,8 @@ impl Gate {
                 pause.until = now;
             }
         }
-        let mut free = self.workers.saturating_sub(self.busy.values().sum());
+        let working = self.busy.values().sum::<usize>() - self.aside;
+        let mut free = self.workers.saturating_sub(working);
         let mut shares: Vec<(HostId, usize)> = Vec::new();
         let (before, behind): (Vec<_>, Vec<_>) = due.iter().map(|(host, _)| *host).partition(|host| *host <= self.last);
         let turn: Vec<HostId> = behind.into_iter().chain(before).filter(|host| self.is_open(*host, now)).collect();
@@ -63,6 +66,16 @@ impl Gate {
 
     pub(super) fn started(&mut self, host: HostId) {
         *self.busy.entry(host).or_default() += 1;
+    }
+
+    /// A job gives its worker back, and goes on.
+    pub(super) fn stepped_aside(&mut self) {
+        self.aside += 1;
+    }
+
+    /// A job that had stepped aside is about to end.
+    pub(super) fn returned(&mut self) {
+        self.aside -= 1;
     }
 
     /// A job of the host ended. A wake since it began overrules what it met.
@@ -127,6 +140,18 @@ mod tests {
         assert_eq!(gate.share(&due(&[1, 2, 3]), 10), [(HostId(2), 1)]);
         assert_eq!(gate.share(&due(&[1, 2, 3]), 10), [(HostId(3), 1)]);
         assert_eq!(gate.share(&due(&[1, 2, 3]), 10), [(HostId(1), 1)]);
+    }
+
+    #[test]
+    fn jobs_aside_keep_no_worker_and_count_for_their_host() {
+        let mut gate = Gate::new(4, 4, Duration::from_secs(1));
+        (0..4).for_each(|_| gate.started(HostId(1)));
+        assert!(gate.share(&due(&[1, 2]), 10).is_empty());
+        (0..3).for_each(|_| gate.stepped_aside());
+        assert_eq!(gate.share(&due(&[1, 2]), 10), [(HostId(2), 3)]);
+        gate.returned();
+        gate.ended(HostId(1), Ended::Answered, 0, 10);
+        assert_eq!(gate.share(&due(&[1, 2]), 10), [(HostId(1), 1), (HostId(2), 2)]);
     }
 
     #[test]

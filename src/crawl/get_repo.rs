@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::long_fetches::LongFetches;
 use super::{Crawler, Ended};
 use crate::clock::Clock;
 use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus, full_jitter};
@@ -12,7 +13,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Replaced};
 use crate::metrics;
 use crate::repo::commit::CommitError;
-use crate::repo::{self, PublicKey, RepoError, Snapshot, Trust};
+use crate::repo::{self, KeepLimits, PublicKey, RepoError, Snapshot, Trust};
 use crate::store::{Durability, HostId, JobKind, RepoJob, Status, StoreError, Tx, TxResult, Urgency};
 use crate::syntax::{CollectionFilter, Did, Host, Rev};
 
@@ -37,6 +38,8 @@ pub(crate) enum Failure {
     NotAtThisHost(Option<Host>),
     #[error("the DID document has no usable #atproto signing key")]
     NoSigningKey,
+    #[error("it takes long to come, and too many others do at this time")]
+    Crowded,
     #[error("the host answered with an older rev than it showed before")]
     Stale,
 }
@@ -51,8 +54,8 @@ pub(crate) enum Found {
     Overtaken,
 }
 
-pub(super) async fn work(crawler: &Crawler, job: RepoJob) -> Result<Ended, StoreError> {
-    match attempt(crawler, &job).await? {
+pub(super) async fn work(crawler: &Crawler, long_fetches: &LongFetches, job: RepoJob) -> Result<Ended, StoreError> {
+    match attempt(crawler, long_fetches, &job).await? {
         Ok(found) => {
             crawler.metrics.crawl_job(metrics::JobKind::Repo, found.label());
             finish(crawler, &job, found).await?;
@@ -69,7 +72,11 @@ pub(super) async fn work(crawler: &Crawler, job: RepoJob) -> Result<Ended, Store
     }
 }
 
-async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failure>, StoreError> {
+async fn attempt(
+    crawler: &Crawler,
+    long_fetches: &LongFetches,
+    job: &RepoJob,
+) -> Result<Result<Found, Failure>, StoreError> {
     if job.kind == JobKind::Status {
         return ask_status(crawler, job).await;
     }
@@ -83,9 +90,10 @@ async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failu
         crawler.store.write(Durability::Replayable, move |tx| index::identity_resolved(tx, &job, &did_key)).await?;
         return Ok(Ok(Found::Refreshed));
     }
-    let car = match crawler.client.get_repo(&job.host, &job.did).await {
-        Ok(car) => car,
-        Err(error) => return Ok(refusal(&error).ok_or(error.into())),
+    let car = match long_fetches.run(crawler.client.get_repo(&job.host, &job.did)).await {
+        Some(Ok(car)) => car,
+        Some(Err(error)) => return Ok(refusal(&error).ok_or(error.into())),
+        None => return Ok(Err(Failure::Crowded)),
     };
     replace(crawler, job, car, key).await
 }
@@ -170,23 +178,23 @@ async fn replace(
     key: PublicKey,
 ) -> Result<Result<Found, Failure>, StoreError> {
     let did_key = key.to_did_key();
-    let RepoCar { bytes, large: permit } = car;
-    let snapshot = match verify(crawler, job, bytes.into(), key).await? {
-        Ok(snapshot) => snapshot,
-        Err(failure) => {
-            if let Failure::Repo(error) = &failure {
-                crawler.metrics.repo_rejected(error.reason());
-            }
-            return Ok(Err(failure));
-        }
+    let mut car = match make_room(crawler, car).await {
+        Ok(car) => car,
+        Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
+    let snapshot = match verify(crawler, job, &car.bytes, key).await? {
+        Ok(snapshot) => snapshot,
+        Err(failure) => return Ok(Err(rejected(crawler, failure))),
+    };
+    car.know_only(snapshot.kept_bytes());
     let claimed = job.clone();
     let replaced = crawler
         .store
         .write(Durability::Replayable, move |tx| {
             let replaced = index::replace_repo(tx, &claimed, &snapshot, &did_key);
-            // The bytes go before the next large repo is let in.
-            drop((snapshot, permit));
+            // The bytes go before others take their place.
+            drop(snapshot);
+            drop(car);
             replaced
         })
         .await?;
@@ -197,12 +205,27 @@ async fn replace(
     })
 }
 
+/// Waits for the memory that the verification takes, which the archive's lengths tell.
+async fn make_room(crawler: &Crawler, car: RepoCar) -> Result<RepoCar, Failure> {
+    crawler.metrics.repo_fetched(if car.is_on_disk() { "disk" } else { "memory" });
+    let (bytes, keep) = (car.bytes.clone(), crawler.keep);
+    let needed_bytes = blocking(move || repo::memory_needed(&bytes, &keep)).await?;
+    Ok(crawler.client.make_room(car, needed_bytes).await?)
+}
+
+fn rejected(crawler: &Crawler, failure: Failure) -> Failure {
+    if let Failure::Repo(error) = &failure {
+        crawler.metrics.repo_rejected(error.reason());
+    }
+    failure
+}
+
 /// Verifies a fetched repo. After a migration its head is still signed by an earlier key, until the first write: it is the account's own
 /// when its tree was verified before, or when the PLC directory knows the key that signed it.
 async fn verify(
     crawler: &Crawler,
     job: &RepoJob,
-    car: Bytes,
+    car: &Bytes,
     key: PublicKey,
 ) -> Result<Result<Snapshot, Failure>, StoreError> {
     let did = job.did.clone();
@@ -215,7 +238,7 @@ async fn verify(
         Ok(trust) => trust,
         Err(failure) => return Ok(Err(failure)),
     };
-    Ok(open(crawler, job, car, trust).await.map_err(Failure::from))
+    Ok(open(crawler, job, car.clone(), trust).await.map_err(Failure::from))
 }
 
 /// The current key, and the tree that was verified before.
@@ -238,9 +261,13 @@ pub(crate) fn second_trust(
 
 async fn open(crawler: &Crawler, job: &RepoJob, car: Bytes, trust: Trust) -> Result<Snapshot, RepoError> {
     let (did, filter, clock) = (job.did.clone(), crawler.store.filter().clone(), crawler.clock.clone());
-    let host_id = job.host_id;
-    let opened = tokio::task::spawn_blocking(move || open_noting_clock(car, &did, &trust, host_id, &filter, &clock));
-    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    let (host_id, keep) = (job.host_id, crawler.keep);
+    blocking(move || open_noting_clock(car, &did, &trust, host_id, &filter, &keep, &clock)).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Opens a repo; its rev is its host's vote on whether it is our clock that is wrong.
@@ -250,9 +277,10 @@ pub(crate) fn open_noting_clock(
     trust: &Trust,
     host_id: HostId,
     filter: &CollectionFilter,
+    keep: &KeepLimits,
     clock: &Clock,
 ) -> Result<Snapshot, RepoError> {
-    let opened = repo::open_repo(car, did, trust, clock.judging_micros(), filter);
+    let opened = repo::open_repo(car, did, trust, clock.judging_micros(), filter, keep);
     let rev = match &opened {
         Ok(snapshot) => Some(&snapshot.commit.rev),
         Err(RepoError::Commit(CommitError::FutureRev(rev))) => Some(rev),
@@ -314,6 +342,7 @@ impl Failure {
             Failure::Repo(error) => error.reason(),
             Failure::NotAtThisHost(_) => "not_at_this_host",
             Failure::NoSigningKey => "no_signing_key",
+            Failure::Crowded => "crowded",
             Failure::Stale => "stale",
         }
     }
@@ -357,8 +386,11 @@ impl Failure {
 
     fn retry_cap(&self) -> Duration {
         match self {
-            Failure::Repo(_) | Failure::NotAtThisHost(_) | Failure::NoSigningKey => BROKEN_RETRY_CAP,
-            Failure::Host(_) | Failure::Identity(_) | Failure::Stale => RETRY_CAP,
+            Failure::Host(HostError::TooLarge { .. })
+            | Failure::Repo(_)
+            | Failure::NotAtThisHost(_)
+            | Failure::NoSigningKey => BROKEN_RETRY_CAP,
+            Failure::Host(_) | Failure::Identity(_) | Failure::Crowded | Failure::Stale => RETRY_CAP,
         }
     }
 }

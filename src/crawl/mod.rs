@@ -5,6 +5,7 @@
 mod gate;
 pub(crate) mod get_repo;
 pub(crate) mod list_repos;
+mod long_fetches;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,12 +19,14 @@ use crate::clock::{Clock, now_millis};
 use crate::host::Client;
 use crate::identity::Resolver;
 use crate::metrics::Metrics;
+use crate::repo::KeepLimits;
 use crate::store::{Durability, HostId, JobId, Store, StoreError};
 use gate::Gate;
+use long_fetches::LongFetches;
 
 /// Hosts probed and listed at once; one that waits for its firehose holds its place for up to 30 s.
 const HOST_JOBS: usize = 32;
-/// Repos fetched at once.
+/// Repos fetched at once, those that take long not counted.
 const REPO_JOBS: usize = 16;
 /// Repos fetched at once from one host.
 const REPO_JOBS_PER_HOST: usize = 4;
@@ -46,6 +49,8 @@ pub struct Crawler {
     pub clock: Clock,
     /// How often a host's repos are compared with the index.
     pub compare_every: Duration,
+    /// How much of a repo is kept.
+    pub keep: KeepLimits,
     /// Times, for tests to shorten.
     pub timing: Timing,
 }
@@ -61,6 +66,8 @@ pub struct Timing {
     pub compare_every: Option<Duration>,
     /// The first wait before trying again (full jitter).
     pub retry_base: Duration,
+    /// How long a fetch of a repo may keep a worker.
+    pub long_fetch: Duration,
 }
 
 impl Default for Timing {
@@ -70,6 +77,7 @@ impl Default for Timing {
             grace: Duration::from_secs(3),
             compare_every: None,
             retry_base: Duration::from_secs(1),
+            long_fetch: Duration::from_secs(60),
         }
     }
 }
@@ -87,8 +95,14 @@ pub(crate) enum Ended {
 
 enum Running {
     Host(JobId),
-    /// With the time of its claim (Unix milliseconds).
-    Repo(JobId, HostId, i64),
+    Repo {
+        job_id: JobId,
+        host_id: HostId,
+        /// The time of its claim (Unix milliseconds).
+        begun_at: i64,
+        /// Whether it has given its worker back.
+        is_aside: bool,
+    },
 }
 
 /// Works on the queue until `shutdown`. What is in progress then is dropped: its claim comes back at the next start.
@@ -96,19 +110,30 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
     let mut tasks: JoinSet<Result<Ended, StoreError>> = JoinSet::new();
     let mut running: HashMap<Id, Running> = HashMap::new();
     let mut gate = Gate::new(REPO_JOBS, REPO_JOBS_PER_HOST, crawler.timing.retry_base);
+    let (long_fetches, mut stepped_aside) = LongFetches::new(crawler.timing.long_fetch);
     let mut leases = tokio::time::interval(RENEW_LEASES);
     leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next_at = fill(&crawler, &mut gate, &mut tasks, &mut running).await?;
+        let next_at = fill(&crawler, &long_fetches, &mut gate, &mut tasks, &mut running).await?;
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = crawler.store.signals().crawl.notified() => {}
             () = tokio::time::sleep_until(next_at) => {}
             _ = leases.tick() => renew(&crawler, &running).await?,
+            Some(task) = stepped_aside.recv() => {
+                // A task that has ended meanwhile has returned its worker by that.
+                if let Some(Running::Repo { is_aside, .. }) = running.get_mut(&task) {
+                    *is_aside = true;
+                    gate.stepped_aside();
+                }
+            }
             Some(ended) = tasks.join_next_with_id() => match ended {
                 Ok((task, ended)) => {
-                    if let Some(Running::Repo(_, host, begun_at)) = running.remove(&task) {
-                        gate.ended(host, ended?, begun_at, now_millis());
+                    if let Some(Running::Repo { host_id, begun_at, is_aside, .. }) = running.remove(&task) {
+                        if is_aside {
+                            gate.returned();
+                        }
+                        gate.ended(host_id, ended?, begun_at, now_millis());
                     } else {
                         ended?;
                     }
@@ -124,6 +149,7 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
 /// Claims what is due and free to be worked on; answers when there may be more.
 async fn fill(
     crawler: &Crawler,
+    long_fetches: &LongFetches,
     gate: &mut Gate,
     tasks: &mut JoinSet<Result<Ended, StoreError>>,
     running: &mut HashMap<Id, Running>,
@@ -153,9 +179,10 @@ async fn fill(
         }
         for job in repos {
             gate.started(job.host_id);
-            let (crawler, job_id, host_id) = (crawler.clone(), job.job_id, job.host_id);
-            let task = tasks.spawn(async move { get_repo::work(&crawler, job).await });
-            running.insert(task.id(), Running::Repo(job_id, host_id, now));
+            let (crawler, long_fetches) = (crawler.clone(), long_fetches.clone());
+            let (job_id, host_id) = (job.job_id, job.host_id);
+            let task = tasks.spawn(async move { get_repo::work(&crawler, &long_fetches, job).await });
+            running.insert(task.id(), Running::Repo { job_id, host_id, begun_at: now, is_aside: false });
         }
     }
     // A host that is due waits for a free worker, not for the clock; the worker's end wakes the loop. What became due since the
@@ -170,7 +197,7 @@ async fn renew(crawler: &Crawler, running: &HashMap<Id, Running>) -> Result<(), 
     let jobs: Vec<JobId> = running
         .values()
         .map(|job| match job {
-            Running::Host(job) | Running::Repo(job, ..) => *job,
+            Running::Host(job_id) | Running::Repo { job_id, .. } => *job_id,
         })
         .collect();
     crawler.store.write(Durability::Replayable, move |tx| tx.renew_leases(&jobs)).await

@@ -9,12 +9,14 @@ use reqwest::{Response, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use super::body::{self, Deadline};
 use super::budget::{Budget, Budgets};
-use super::guard::{self, Guard};
+use super::guard::Guard;
+use super::repo_memory::RepoMemory;
+use super::spool::Spools;
 use super::{HostError, Limits, Outbound, tls};
 use crate::syntax::{Host, HostPolicy, printable};
 
@@ -28,10 +30,19 @@ pub struct Client {
     pub(super) limits: Limits,
     pub(super) guard: Guard,
     pub(super) tls: Arc<ClientConfig>,
-    pub(super) large_repos: Arc<Semaphore>,
+    pub(super) repo_memory: RepoMemory,
+    pub(super) spools: Spools,
     budgets: Budgets,
     guarded: reqwest::Client,
     unguarded: reqwest::Client,
+}
+
+/// Who is asked.
+enum Asked<'a> {
+    /// A host that a stranger named: the peer is judged.
+    Host(&'a Host),
+    /// A server that the operator chose, wherever it is.
+    Chosen,
 }
 
 /// An answer with status 200, and what must be held while it is read.
@@ -48,9 +59,13 @@ impl Client {
     }
 
     pub(super) fn with_roots(outbound: Outbound, roots: RootCertStore) -> Result<Client, reqwest::Error> {
-        let Outbound { policy, user_agent, limits } = outbound;
+        let guard = Guard::new(outbound.policy, outbound.limits.resolve_timeout);
+        Client::with_guard(outbound, roots, guard)
+    }
+
+    pub(super) fn with_guard(outbound: Outbound, roots: RootCertStore, guard: Guard) -> Result<Client, reqwest::Error> {
+        let Outbound { policy, user_agent, limits, spool_directory } = outbound;
         let tls = tls::client_config(roots);
-        let guard = Guard::new(policy, limits.connect_timeout);
         let builder = || {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.as_ref().clone())
@@ -69,7 +84,8 @@ impl Client {
             unguarded: builder().build()?,
             policy,
             budgets: Budgets::new(limits.longest_wait),
-            large_repos: Arc::new(Semaphore::new(1)),
+            repo_memory: RepoMemory::new(limits.repo_memory_bytes),
+            spools: Spools::new(spool_directory, limits.spool_bytes),
             user_agent,
             limits,
             guard,
@@ -82,16 +98,22 @@ impl Client {
         self.policy
     }
 
-    /// Gets a JSON document from a host by its path, under the guard.
+    /// Gets a DID document from a host by its path, under the guard.
     pub async fn get_json<T: DeserializeOwned>(&self, host: &Host, path: &str) -> Result<T, HostError> {
         let url = self.url(host, path)?;
-        self.json(self.get(host, url, self.limits.json_timeout).await?, self.limits.json_bytes).await
+        let answer = self.get(host, url, Some(self.limits.did_document_timeout)).await?;
+        self.json(answer, self.limits.did_document_bytes).await
     }
 
-    /// Gets a JSON document from a server that the operator chose, wherever it is: the guard is not asked.
+    /// Gets a DID document from a server that the operator chose, wherever it is: the guard is not asked.
     pub async fn get_json_unguarded<T: DeserializeOwned>(&self, url: Url) -> Result<T, HostError> {
-        let budget = self.budgets.of(&url.origin().ascii_serialization(), self.limits.directory_in_flight);
-        let answer = self.send(&self.unguarded, &budget, url, self.limits.json_timeout).await?;
+        let answer = self.get_chosen(url, self.limits.did_document_timeout).await?;
+        self.json(answer, self.limits.did_document_bytes).await
+    }
+
+    /// The same for the log of a DID, which may be longer than any document.
+    pub async fn get_log_unguarded<T: DeserializeOwned>(&self, url: Url) -> Result<T, HostError> {
+        let answer = self.get_chosen(url, self.limits.json_timeout).await?;
         self.json(answer, self.limits.json_bytes).await
     }
 
@@ -103,7 +125,7 @@ impl Client {
         parameters: &[(&str, &str)],
         limit_bytes: usize,
     ) -> Result<T, HostError> {
-        let answer = self.get(host, self.xrpc(host, method, parameters)?, self.limits.json_timeout).await?;
+        let answer = self.get(host, self.xrpc(host, method, parameters)?, Some(self.limits.json_timeout)).await?;
         self.json(answer, limit_bytes).await
     }
 
@@ -116,22 +138,23 @@ impl Client {
         Ok(url)
     }
 
-    /// Sends a guarded GET, and reads everything but a 200 as the error that it is.
-    pub(super) async fn get(&self, host: &Host, url: Url, timeout: Duration) -> Result<Answer, HostError> {
+    /// Sends a guarded GET, and reads everything but a 200 as the error that it is. Without a timeout the answer may take as long
+    /// as it moves.
+    pub(super) async fn get(&self, host: &Host, url: Url, timeout: Option<Duration>) -> Result<Answer, HostError> {
         self.permit(host)?;
-        self.send(&self.guarded, &self.budget(host), url, timeout).await
+        self.send(Asked::Host(host), &self.budget(host), url, timeout).await
+    }
+
+    async fn get_chosen(&self, url: Url, timeout: Duration) -> Result<Answer, HostError> {
+        let budget = self.budgets.of(&url.origin().ascii_serialization(), self.limits.directory_in_flight);
+        self.send(Asked::Chosen, &budget, url, Some(timeout)).await
     }
 
     /// Whether the host may be spoken to under our policy, whatever policy it was first read under.
     pub(super) fn permit(&self, host: &Host) -> Result<(), HostError> {
         host.check(self.policy)?;
-        match host.ip() {
-            // An HTTP client resolves nothing here, so that the guard in it is not asked.
-            Some(ip) if !guard::may_dial(ip, self.policy) => {
-                Err(HostError::Forbidden(format!("{ip} may not be dialled")))
-            }
-            _ => Ok(()),
-        }
+        // An HTTP client resolves nothing then, so that the guard in it is not asked.
+        host.ip().map_or(Ok(()), |ip| self.guard.check(host.name(), ip))
     }
 
     /// The host's budget.
@@ -146,15 +169,23 @@ impl Client {
 
     async fn send(
         &self,
-        client: &reqwest::Client,
+        asked: Asked<'_>,
         budget: &Budget,
         url: Url,
-        timeout: Duration,
+        timeout: Option<Duration>,
     ) -> Result<Answer, HostError> {
         let slot = budget.slot().await?;
         let deadline = Deadline::new(self.limits.idle_timeout, timeout);
+        let client = match asked {
+            Asked::Host(_) => &self.guarded,
+            Asked::Chosen => &self.unguarded,
+        };
         let sent = deadline.step(client.get(url).send()).await?;
         let response = sent.map_err(|error| self.unsent(&error))?;
+        if let Asked::Host(host) = asked {
+            let peer = response.remote_addr().ok_or_else(|| HostError::Broken("its address is not known".into()))?;
+            self.guard.check(host.name(), peer.ip())?;
+        }
         let pause = budget.note(response.status().as_u16(), response.headers());
         match response.status() {
             StatusCode::OK => Ok(Answer { response, deadline, _slot: slot }),

@@ -83,7 +83,11 @@ impl Client {
         let mut last = HostError::Resolve("it has no address".into());
         for address in addresses {
             match connect_to(address, patience).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    let peer = stream.peer_addr().map_err(|error| HostError::Broken(in_words(&error)))?;
+                    self.guard.check(host.name(), peer.ip())?;
+                    return Ok(stream);
+                }
                 Err(error) => last = error,
             }
         }

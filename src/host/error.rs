@@ -38,6 +38,14 @@ pub enum HostError {
         /// The time that there was for it.
         after: Duration,
     },
+    /// A body that keeps coming, and too slowly.
+    #[error("only {bytes} bytes came within {}", humantime::format_duration(*.within))]
+    TooSlow {
+        /// What came.
+        bytes: u64,
+        /// While so long was spent waiting for it.
+        within: Duration,
+    },
     /// The name did not resolve.
     #[error("the name does not resolve: {0}")]
     Resolve(String),
@@ -56,6 +64,9 @@ pub enum HostError {
         /// The limit, after decompression.
         limit_bytes: usize,
     },
+    /// The answer could not be kept on our own disk: it is full, or too much of it is taken.
+    #[error("no place on disk for the answer: {0}")]
+    NoPlace(String),
     /// The answer is not what the lexicon says.
     #[error("the answer makes no sense: {0}")]
     Malformed(String),
@@ -91,11 +102,13 @@ impl HostError {
             HostError::Status(_) => "http_status",
             HostError::Redirect(_) => "redirect",
             HostError::Timeout { .. } => "timeout",
+            HostError::TooSlow { .. } => "too_slow",
             HostError::Resolve(_) => "resolve",
             HostError::Connect(_) => "connect",
             HostError::Broken(_) => "broken",
             HostError::Forbidden(_) => "forbidden",
             HostError::TooLarge { .. } => "too_large",
+            HostError::NoPlace(_) => "no_place_on_disk",
             HostError::Malformed(_) => "malformed",
             HostError::NoWebSocket { .. } => "no_websocket",
         }
@@ -114,7 +127,9 @@ impl HostError {
     pub fn is_answer(&self) -> bool {
         match self {
             HostError::Xrpc { status, .. } | HostError::Status(status) => !(502..=504).contains(status),
-            HostError::Redirect(_) | HostError::TooLarge { .. } | HostError::Malformed(_) => true,
+            HostError::Redirect(_) | HostError::TooLarge { .. } | HostError::NoPlace(_) | HostError::Malformed(_) => {
+                true
+            }
             _ => false,
         }
     }

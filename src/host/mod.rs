@@ -16,7 +16,10 @@ mod get_repo;
 mod guard;
 mod limits;
 mod list_repos;
+mod mapped;
+mod repo_memory;
 mod repo_status;
+mod spool;
 mod tls;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -17,7 +18,12 @@ use crate::syntax::{Host, HostPolicy};
 
 /// A client that may speak to loopback, with adjusted limits.
 pub fn client(adjust: impl FnOnce(&mut Limits)) -> Arc<Client> {
-    let mut outbound = Outbound::new(HostPolicy::AllowPrivate, "signpost/test");
+    client_in(std::env::temp_dir(), adjust)
+}
+
+/// The same with a directory for large repos.
+pub fn client_in(spool_directory: impl Into<PathBuf>, adjust: impl FnOnce(&mut Limits)) -> Arc<Client> {
+    let mut outbound = Outbound::new(HostPolicy::AllowPrivate, "signpost/test", spool_directory);
     adjust(&mut outbound.limits);
     Arc::new(Client::new(outbound).expect("a client"))
 }

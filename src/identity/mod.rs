@@ -103,7 +103,11 @@ impl Resolver {
             Ok(mut segments) => drop(segments.pop_if_empty().push(did.as_str()).extend(path)),
             Err(()) => return Err(IdentityError::Invalid("the PLC URL is not an http or https URL".into())),
         }
-        self.client.get_json_unguarded(url).await.map_err(|error| match error.status() {
+        let answer = match path {
+            [] => self.client.get_json_unguarded(url).await,
+            _ => self.client.get_log_unguarded(url).await,
+        };
+        answer.map_err(|error| match error.status() {
             Some(404 | 410) => IdentityError::NotFound,
             _ => error.into(),
         })

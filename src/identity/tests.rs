@@ -164,7 +164,7 @@ async fn plc_is_asked_by_the_did_below_its_url() {
 #[tokio::test]
 async fn plc_may_be_anywhere_under_either_policy() {
     let at_loopback = resolver(document().to_string(), "").await.plc_url;
-    let client = Client::new(Outbound::new(PublicOnly, "signpost/test")).expect("a client");
+    let client = Client::new(Outbound::new(PublicOnly, "signpost/test", std::env::temp_dir())).expect("a client");
     let resolver = Resolver::new(Arc::new(client), at_loopback);
     assert!(resolver.resolve(&did(PLC)).await.is_ok());
     let web = resolver.resolve(&did("did:web:localhost")).await;
@@ -199,7 +199,7 @@ async fn failures_of_the_directory_are_not_the_end_of_a_did() {
 async fn dids_that_cannot_be_resolved_are_not_asked_for() {
     let nowhere = || Url::parse("http://127.0.0.1:1").expect("a URL");
     let resolve = async |text: &str, policy: HostPolicy| {
-        let client = Client::new(Outbound::new(policy, "signpost/test")).expect("a client");
+        let client = Client::new(Outbound::new(policy, "signpost/test", std::env::temp_dir())).expect("a client");
         Resolver::new(Arc::new(client), nowhere()).resolve(&did(text)).await.expect_err(text)
     };
     for text in ["did:key:zQ3shZc2QzApp2oymGvQbzP8eKheVshBHbU4ZYjeXqwSKEn6N", "did:example:a"] {

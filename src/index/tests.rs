@@ -418,8 +418,10 @@ async fn a_repo_that_came_without_a_block_is_indexed_as_far_as_it_goes_and_stays
         let did_key = key.public().to_did_key();
         let filter = CollectionFilter::parse("io.atcr.*").expect("a filter");
         let trust = crate::repo::Trust::from(key.public());
-        let snapshot = crate::repo::open_repo(repo.car().into(), &model::did(), &trust, model::NOW_MICROS, &filter)
-            .expect("a repo");
+        let keep = crate::repo::KeepLimits::of_records(10);
+        let car = repo.car().into();
+        let snapshot =
+            crate::repo::open_repo(car, &model::did(), &trust, model::NOW_MICROS, &filter, &keep).expect("a repo");
         index
             .write(move |tx| {
                 let repo = match tx.repo(&model::did())? {

@@ -1,7 +1,8 @@
 //! CAR v1 archives, read over a borrowed slice: <https://ipld.io/specs/transport/car/carv1/>.
 //!
 //! Owns the framing and the proof that every block is what its CID says; knows nothing of what the blocks mean.
-//! Blocks in any order, repeated or unneeded are legal. Invariant: a block that `get` gives has been hashed.
+//! Blocks in any order, repeated or unneeded are legal. Invariant: a block that `get` gives has been hashed. What is known of a
+//! block takes five bytes: an archive may be cut into millions of them.
 
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -13,19 +14,24 @@ use super::cid::{CidError, CidParts, DagCid, HASH_SHA256, Link};
 use super::dag_cbor::{DagCborError, Reader};
 use super::varint::{self, VarintError};
 
+/// The header names a version and, in what is served to us, at most one root.
+const MAX_HEADER_LEN: usize = 4 << 10;
+/// Twice what a record may have.
+const MAX_BLOCK_LEN: usize = 2 << 20;
+/// As many as an index of 4 Mi places takes. The largest honest archives have blocks of 300 bytes on average: 1.8 million in 512 MiB.
+const MAX_BLOCKS: usize = (4 << 20) / 8 * 7;
+/// A CID of the only kind that is indexed.
+const CID_LEN: usize = 36;
+const DIGEST_LEN: usize = 32;
+
 /// A verified archive; its blocks stay where they are, in the bytes that were read.
 pub struct Car<'a> {
     bytes: &'a [u8],
     roots: Vec<Link<'a>>,
-    index: HashTable<Block>,
+    /// Where the sections of the dag-cbor blocks begin.
+    index: HashTable<u32>,
     /// Seeded by chance, so that nobody can build an archive whose digests all collide.
     hasher: DefaultHashBuilder,
-}
-
-/// Where a dag-cbor block lies; its digest is the 32 bytes before it.
-struct Block {
-    start: u32,
-    len: u32,
 }
 
 /// An archive that cannot be trusted.
@@ -60,6 +66,18 @@ pub enum CarError {
     /// 4 GiB or more.
     #[error("CAR is too large")]
     TooLarge,
+    /// The header is larger than any honest one.
+    #[error("CAR header is larger than {MAX_HEADER_LEN} bytes")]
+    HeaderTooLarge,
+    /// A block is larger than any of a repo may be.
+    #[error("block at byte {offset} is larger than {MAX_BLOCK_LEN} bytes")]
+    BlockTooLarge {
+        /// Where the block's CID begins.
+        offset: usize,
+    },
+    /// It is chopped finer than any honest archive of its size.
+    #[error("CAR has more than {MAX_BLOCKS} blocks")]
+    TooManyBlocks,
 }
 
 impl CarError {
@@ -72,22 +90,54 @@ impl CarError {
             CarError::Cid { .. } => "car_cid",
             CarError::HashMismatch { .. } => "car_hash_mismatch",
             CarError::TooLarge => "car_too_large",
+            CarError::HeaderTooLarge => "car_header_too_large",
+            CarError::BlockTooLarge { .. } => "car_block_too_large",
+            CarError::TooManyBlocks => "car_too_many_blocks",
         }
     }
 }
 
-/// Reads a whole archive and hashes every block; how many bytes are too many is the caller's to say.
-pub fn read(bytes: &[u8]) -> Result<Car<'_>, CarError> {
+/// Counts the blocks of an archive by their lengths alone, and refuses one that is not worth hashing.
+pub fn count_blocks(bytes: &[u8]) -> Result<usize, CarError> {
     if u32::try_from(bytes.len()).is_err() {
         return Err(CarError::TooLarge);
     }
     let (header, mut rest) = split_section(bytes)?;
-    let roots = read_header(header)?;
-    let mut car = Car { bytes, roots, index: HashTable::new(), hasher: DefaultHashBuilder::default() };
+    if header.len() > MAX_HEADER_LEN {
+        return Err(CarError::HeaderTooLarge);
+    }
+    let mut count = 0;
     while !rest.is_empty() {
         let (section, after) = split_section(rest)?;
-        let offset = bytes.len() - after.len() - section.len();
-        car.add_section(section, offset)?;
+        // A CID of a kind that we do not index may be longer; its block is none of ours.
+        if section.len() > CID_LEN + MAX_BLOCK_LEN {
+            return Err(CarError::BlockTooLarge { offset: bytes.len() - after.len() - section.len() });
+        }
+        count += 1;
+        if count > MAX_BLOCKS {
+            return Err(CarError::TooManyBlocks);
+        }
+        rest = after;
+    }
+    Ok(count)
+}
+
+/// How many bytes `read` takes for an archive of so many blocks, its own bytes not counted.
+pub fn index_bytes(blocks: usize) -> usize {
+    // A table is filled up to 7/8, has a power of two of places, and a byte of its own for each.
+    (blocks * 8 / 7 + 1).next_power_of_two() * (size_of::<u32>() + 1)
+}
+
+/// Reads a whole archive and hashes every block; how many bytes are too many is the caller's to say.
+pub fn read(bytes: &[u8]) -> Result<Car<'_>, CarError> {
+    let blocks = count_blocks(bytes)?;
+    let (header, mut rest) = split_section(bytes)?;
+    let (roots, index) = (read_header(header)?, HashTable::with_capacity(blocks));
+    let mut car = Car { bytes, roots, index, hasher: DefaultHashBuilder::default() };
+    while !rest.is_empty() {
+        let start = bytes.len() - rest.len();
+        let (section, after) = split_section(rest)?;
+        car.add_section(section, start, bytes.len() - after.len() - section.len())?;
         rest = after;
     }
     Ok(car)
@@ -104,11 +154,11 @@ impl<'a> Car<'a> {
         self.bytes.get(self.range(cid)?)
     }
 
-    /// Where the verified block with this CID lies in the bytes that were read.
+    /// Where the verified block with this CID lies in the bytes that were read; its digest is the 32 bytes before it.
     pub fn range(&self, cid: &DagCid) -> Option<Range<usize>> {
-        let block = self.index.find(self.hash(cid), |block| block.digest(self.bytes) == Some(cid.digest()))?;
-        let start = block.start as usize;
-        Some(start..start + block.len as usize)
+        let is_it = |start: &u32| indexed(self.bytes, *start).is_some_and(|(digest, _)| digest == cid.digest());
+        let start = self.index.find(self.hash(cid), is_it)?;
+        indexed(self.bytes, *start).map(|(_, range)| range)
     }
 
     /// The size of the archive.
@@ -121,7 +171,7 @@ impl<'a> Car<'a> {
         self.index.len()
     }
 
-    fn add_section(&mut self, section: &'a [u8], offset: usize) -> Result<(), CarError> {
+    fn add_section(&mut self, section: &'a [u8], start: usize, offset: usize) -> Result<(), CarError> {
         let (cid, block) = CidParts::split(section).map_err(|error| CarError::Cid { offset, error })?;
         if cid.hash != HASH_SHA256 {
             // Nobody can link to it in a repo: it is passed over like any unneeded block.
@@ -131,12 +181,12 @@ impl<'a> Car<'a> {
             return Err(CarError::HashMismatch { offset });
         }
         let Link::Dag(cid) = cid.link() else { return Ok(()) };
-        let narrow = |n: usize| u32::try_from(n).expect("the archive is below 4 GiB");
-        let found = Block { start: narrow(offset + section.len() - block.len()), len: narrow(block.len()) };
+        let start = u32::try_from(start).expect("the archive is below 4 GiB");
         let (hash, bytes, hasher) = (self.hash(&cid), self.bytes, &self.hasher);
-        let is_same = |block: &Block| block.digest(bytes) == Some(cid.digest());
-        let rehash = |block: &Block| block.digest(bytes).map_or(0, |digest| hash_digest(hasher, digest));
-        self.index.entry(hash, is_same, rehash).or_insert(found);
+        let digest_at = |start: &u32| indexed(bytes, *start).map(|(digest, _)| digest);
+        let is_same = |start: &u32| digest_at(start) == Some(cid.digest());
+        let rehash = |start: &u32| digest_at(start).map_or(0, |digest| hash_digest(hasher, digest));
+        self.index.entry(hash, is_same, rehash).or_insert(start);
         Ok(())
     }
 
@@ -145,14 +195,16 @@ impl<'a> Car<'a> {
     }
 }
 
-impl Block {
-    fn digest<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8; 32]> {
-        bytes.get(..self.start as usize)?.last_chunk()
-    }
+/// The digest of the dag-cbor block whose section begins here, and where the block itself lies.
+fn indexed(bytes: &[u8], start: u32) -> Option<(&[u8; DIGEST_LEN], Range<usize>)> {
+    let (section, after) = split_section(bytes.get(start as usize..)?).ok()?;
+    let digest = section.get(..CID_LEN)?.last_chunk()?;
+    let end = bytes.len() - after.len();
+    Some((digest, end + CID_LEN - section.len()..end))
 }
 
 /// A digest is random already: eight bytes of it, mixed with the seed, are hash enough.
-fn hash_digest(hasher: &DefaultHashBuilder, digest: &[u8; 32]) -> u64 {
+fn hash_digest(hasher: &DefaultHashBuilder, digest: &[u8; DIGEST_LEN]) -> u64 {
     let first = digest.first_chunk().expect("a digest has more than 8 bytes");
     hasher.hash_one(u64::from_le_bytes(*first))
 }
@@ -308,6 +360,39 @@ mod tests {
         assert_eq!(header(map([("roots", none.clone())])), CarError::Version);
         assert_eq!(header(map([("version", one), ("roots", none), ("more", Ipld::Null)])), CarError::Version);
         assert!(matches!(header(Ipld::Null), CarError::Header(_)));
+    }
+
+    #[test]
+    fn headers_and_blocks_are_bounded() {
+        let car = |header: usize, block: usize| {
+            let mut bytes = Vec::new();
+            write_section(&mut bytes, &[&vec![0; header]]);
+            write_section(&mut bytes, &[&DagCid::for_block(&vec![7; block]).to_cid_bytes(), &vec![7; block]]);
+            bytes
+        };
+        assert_eq!(error(&car(4097, 0)), CarError::HeaderTooLarge);
+        assert!(matches!(error(&car(4096, 0)), CarError::Header(_)));
+        assert_eq!(error(&car(0, (2 << 20) + 1)), CarError::BlockTooLarge { offset: 5 });
+        let largest = [write_car(&[], &Blocks::new()), car(0, 2 << 20)[1..].to_vec()].concat();
+        assert_eq!(read(&largest).expect("sound").block_count(), 1);
+    }
+
+    #[test]
+    fn an_archive_of_too_many_blocks_is_refused_before_any_is_hashed() {
+        let header = write_car(&[], &Blocks::new());
+        // Sections without even a CID: what counts is that they are there.
+        let chopped = |sections: usize| [&header[..], &vec![0; sections]].concat();
+        assert_eq!(count_blocks(&chopped(MAX_BLOCKS)), Ok(MAX_BLOCKS));
+        assert_eq!(error(&chopped(MAX_BLOCKS + 1)), CarError::TooManyBlocks);
+    }
+
+    #[test]
+    fn an_index_takes_what_was_said_before() {
+        for blocks in [0, 1, 3, 7, 8, 14, 15, 28, 29, 1000, 100_000, MAX_BLOCKS] {
+            let table: HashTable<u32> = HashTable::with_capacity(blocks);
+            let (said, taken) = (index_bytes(blocks), table.allocation_size());
+            assert!(taken <= said + 64 && said <= taken * 2 + 64, "{blocks} blocks: {taken} of {said}");
+        }
     }
 
     proptest! {

@@ -20,4 +20,6 @@ mod varint;
 pub use cid::{DagCid, Link};
 pub use commit::Commit;
 pub use crypto::PublicKey;
-pub use snapshot::{RepoError, SkipReason, Snapshot, SnapshotRecord, Trust, open_repo, root_commit};
+pub use snapshot::{
+    KeepLimits, RepoError, SkipReason, Snapshot, SnapshotRecord, Trust, memory_needed, open_repo, root_commit,
+};

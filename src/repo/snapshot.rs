@@ -13,6 +13,10 @@ use crate::syntax::{CollectionFilter, Did, Nsid, RecordKey};
 
 /// The largest record that the protocol allows, in bytes.
 pub const MAX_RECORD_LEN: usize = 1_000_000;
+/// An entry of a tree node has four field names, a key and a CID.
+const MIN_ENTRY_LEN: usize = 50;
+/// The list of paths grows by this.
+const PATHS_STEP: usize = 1 << 20;
 
 /// A repo that is proven to be the account's, as of its commit.
 pub struct Snapshot {
@@ -20,10 +24,30 @@ pub struct Snapshot {
     pub commit: Commit,
     /// How many records the repo has, of any collection.
     pub leaf_count: u64,
+    /// Whether it has more wanted records than are kept: the first ones by path are.
+    pub truncated: bool,
     car: Bytes,
     /// The paths of the leaves, one after the other: a string of its own for each would double the memory.
     paths: String,
     leaves: Vec<Leaf>,
+}
+
+/// How much of a repo is kept; the rest is verified all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepLimits {
+    /// Wanted records.
+    pub records: usize,
+    /// Different collections among them.
+    pub collections: usize,
+    /// Their paths together, in bytes.
+    pub path_bytes: usize,
+}
+
+impl KeepLimits {
+    /// So many records, with paths of 128 bytes on average: a collection of ATCR and a digest take 81.
+    pub fn of_records(records: usize) -> KeepLimits {
+        KeepLimits { records, collections: 10_000, path_bytes: records.saturating_mul(128) }
+    }
 }
 
 /// What makes a repo's commit the account's own.
@@ -58,11 +82,11 @@ impl Trust {
     }
 }
 
-/// A leaf whose collection matches the filter.
+/// A leaf whose collection matches the filter. There may be many: offsets are narrow, for archives are below 4 GiB.
 struct Leaf {
     /// Where its path ends in `Snapshot::paths`; it begins where the one before ends.
-    path_end: usize,
-    record: Result<(DagCid, Range<usize>), SkipReason>,
+    path_end: u32,
+    record: Result<Range<u32>, SkipReason>,
 }
 
 /// A record of a wanted collection.
@@ -146,6 +170,7 @@ pub fn open_repo(
     trust: &Trust,
     now_micros: u64,
     filter: &CollectionFilter,
+    limits: &KeepLimits,
 ) -> Result<Snapshot, RepoError> {
     let archive = car::read(&car)?;
     let unverified = root_commit(&archive)?;
@@ -153,11 +178,22 @@ pub fn open_repo(
     trust.verify(&unverified)?;
     let commit = unverified.into_commit();
 
-    let mut selection = Selection::new(filter);
+    let mut selection = Selection::new(filter, limits);
     let leaf_count = mst::walk(&archive, &commit.data, |path, link| selection.visit(path, link, &archive))?;
-    let Selection { paths, leaves, .. } = selection;
+    let Selection { mut paths, mut leaves, truncated, .. } = selection;
     drop(archive);
-    Ok(Snapshot { commit, leaf_count, car, paths, leaves })
+    paths.shrink_to_fit();
+    leaves.shrink_to_fit();
+    Ok(Snapshot { commit, leaf_count, truncated, car, paths, leaves })
+}
+
+/// How many bytes `open_repo` takes at most, those of the archive not counted: known before any of them is hashed.
+pub fn memory_needed(car: &[u8], limits: &KeepLimits) -> Result<usize, RepoError> {
+    let index = car::index_bytes(car::count_blocks(car)?);
+    // A list that grows has twice the room that it needs, for a moment.
+    let leaves = limits.records.min(car.len() / MIN_ENTRY_LEN) * size_of::<Leaf>() * 2;
+    let paths = limits.path_bytes.min(mst::max_key_bytes(car.len()));
+    Ok(index + leaves + paths + mst::max_walk_bytes(car.len()))
 }
 
 /// The commit that a repo's or an event's archive has as its first root.
@@ -174,27 +210,39 @@ impl Snapshot {
     pub fn records(&self) -> impl ExactSizeIterator<Item = (&str, &str, SnapshotRecord<'_>)> {
         let mut start = 0;
         self.leaves.iter().map(move |leaf| {
-            let path = self.paths.get(start..leaf.path_end).unwrap_or_default();
-            start = leaf.path_end;
+            let end = leaf.path_end as usize;
+            let path = self.paths.get(start..end).unwrap_or_default();
+            start = end;
             let (collection, rkey) = path.split_once('/').unwrap_or((path, ""));
             let record = match &leaf.record {
-                Ok((cid, range)) => SnapshotRecord::Block { cid: *cid, bytes: self.block(range.clone()) },
+                Ok(range) => self.block(range.start as usize..range.end as usize),
                 Err(reason) => SnapshotRecord::Skipped(*reason),
             };
             (collection, rkey, record)
         })
     }
 
-    fn block(&self, range: Range<usize>) -> &[u8] {
-        self.car.get(range).expect("the range is that of a block in this archive")
+    /// What is kept of the repo in memory, the archive not counted.
+    pub fn kept_bytes(&self) -> usize {
+        self.paths.len() + self.leaves.len() * size_of::<Leaf>()
+    }
+
+    /// The archive has a block's digest before the block.
+    fn block(&self, range: Range<usize>) -> SnapshotRecord<'_> {
+        let (before, bytes) = (self.car.get(..range.start), self.car.get(range));
+        let digest = before.and_then(|before| before.last_chunk()).expect("a block comes behind its digest");
+        let bytes = bytes.expect("the range is that of a block in this archive");
+        SnapshotRecord::Block { cid: DagCid::from_digest(*digest), bytes }
     }
 }
 
 /// Picks the leaves that the filter matches, as the walk passes them in order.
 struct Selection<'f> {
     filter: &'f CollectionFilter,
+    left: KeepLimits,
     paths: String,
     leaves: Vec<Leaf>,
+    truncated: bool,
     /// The collection of the leaf before, for which the filter need not be asked again.
     collection: Vec<u8>,
     verdict: Verdict,
@@ -209,19 +257,26 @@ enum Verdict {
 }
 
 impl<'f> Selection<'f> {
-    fn new(filter: &'f CollectionFilter) -> Selection<'f> {
+    fn new(filter: &'f CollectionFilter, limits: &KeepLimits) -> Selection<'f> {
         let (paths, leaves, collection) = (String::new(), Vec::new(), Vec::new());
-        Selection { filter, paths, leaves, collection, verdict: judge(filter, "") }
+        let verdict = judge(filter, "");
+        Selection { filter, left: *limits, paths, leaves, truncated: false, collection, verdict }
     }
 
     fn visit(&mut self, path: &[u8], link: Link<'_>, archive: &Car<'_>) {
         let slash = path.iter().position(|byte| *byte == b'/');
         let collection = path.get(..slash.unwrap_or(path.len())).unwrap_or_default();
-        if collection != self.collection {
+        let is_next = collection != self.collection;
+        if is_next {
             self.collection = collection.to_vec();
             self.verdict = judge(self.filter, &String::from_utf8_lossy(collection));
         }
-        if self.verdict == Verdict::Unwanted {
+        if self.verdict == Verdict::Unwanted || self.truncated {
+            return;
+        }
+        let path_text = String::from_utf8_lossy(path);
+        if !self.left.take(path_text.len(), is_next || self.leaves.is_empty()) {
+            self.truncated = true;
             return;
         }
         let rkey = slash.and_then(|slash| path.get(slash + 1..)).unwrap_or_default();
@@ -230,8 +285,26 @@ impl<'f> Selection<'f> {
             Verdict::Wanted if is_rkey => find_record(link, archive),
             _ => Err(SkipReason::InvalidPath),
         };
-        self.paths.push_str(&String::from_utf8_lossy(path));
-        self.leaves.push(Leaf { path_end: self.paths.len(), record });
+        if self.paths.capacity() - self.paths.len() < path_text.len() {
+            // Never by doubling: it may be large.
+            self.paths.reserve_exact(PATHS_STEP.min(self.paths.len()).max(path_text.len()));
+        }
+        self.paths.push_str(&path_text);
+        self.leaves.push(Leaf { path_end: narrow(self.paths.len()), record });
+    }
+}
+
+impl KeepLimits {
+    /// Takes one record off what is left; false when it is too much.
+    fn take(&mut self, path_bytes: usize, is_next_collection: bool) -> bool {
+        let left = (|| {
+            Some(KeepLimits {
+                records: self.records.checked_sub(1)?,
+                collections: self.collections.checked_sub(usize::from(is_next_collection))?,
+                path_bytes: self.path_bytes.checked_sub(path_bytes)?,
+            })
+        })();
+        left.map(|left| *self = left).is_some()
     }
 }
 
@@ -243,11 +316,15 @@ fn judge(filter: &CollectionFilter, collection: &str) -> Verdict {
     }
 }
 
-fn find_record(link: Link<'_>, archive: &Car<'_>) -> Result<(DagCid, Range<usize>), SkipReason> {
+fn find_record(link: Link<'_>, archive: &Car<'_>) -> Result<Range<u32>, SkipReason> {
     let cid = link.dag().ok_or(SkipReason::ForeignCid)?;
     let range = archive.range(&cid).ok_or(SkipReason::MissingBlock)?;
     if range.len() > MAX_RECORD_LEN {
         return Err(SkipReason::TooLarge);
     }
-    Ok((cid, range))
+    Ok(narrow(range.start)..narrow(range.end))
+}
+
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).expect("archives, and the paths that are kept, are below 4 GiB")
 }

@@ -10,9 +10,11 @@ use super::mst::MstError;
 use super::*;
 use crate::syntax::CollectionFilter;
 
+const KEEP: KeepLimits = KeepLimits { records: 1000, collections: 1000, path_bytes: 100_000 };
+
 fn open(car: Vec<u8>, filter: &str) -> Result<Snapshot, RepoError> {
     let filter = CollectionFilter::parse(filter).expect("a filter");
-    open_repo(car.into(), &did(), &SigningKey::k256(1).public().into(), NOW_MICROS, &filter)
+    open_repo(car.into(), &did(), &SigningKey::k256(1).public().into(), NOW_MICROS, &filter, &KEEP)
 }
 
 fn key() -> SigningKey {
@@ -64,6 +66,52 @@ fn matching_records_come_in_order_and_the_others_are_counted() {
         let (cid, bytes) = block(n, DagCid::for_block(&record(n)));
         assert_eq!(found, SnapshotRecord::Block { cid, bytes: &bytes });
     }
+}
+
+#[test]
+fn more_records_than_are_kept_are_verified_and_the_first_ones_kept() {
+    let repo = repo_of(&["app.x.y/1", "io.atcr.a/1", "io.atcr.a/2", "io.atcr.b/1", "io.atcr.c/1", "zz.x.y/1"]);
+    let open = |limits: KeepLimits| {
+        let filter = CollectionFilter::parse("io.atcr.*").expect("a filter");
+        let car = repo.car();
+        let needed = memory_needed(&car, &limits).expect("sound");
+        let snapshot =
+            open_repo(car.into(), &did(), &key().public().into(), NOW_MICROS, &filter, &limits).expect("sound");
+        assert!(snapshot.kept_bytes() <= needed, "{} of {needed}", snapshot.kept_bytes());
+        assert_eq!(snapshot.leaf_count, 6, "it was walked to its end");
+        (snapshot.records().len(), snapshot.truncated)
+    };
+    let enough = KeepLimits { records: 4, collections: 3, path_bytes: 4 * 11 };
+    assert_eq!(open(enough), (4, false));
+    assert_eq!(open(KeepLimits { records: 3, ..enough }), (3, true));
+    assert_eq!(open(KeepLimits { records: 0, ..enough }), (0, true));
+    assert_eq!(open(KeepLimits { collections: 2, ..enough }), (3, true));
+    assert_eq!(open(KeepLimits { collections: 1, ..enough }), (2, true));
+    assert_eq!(open(KeepLimits { path_bytes: 4 * 11 - 1, ..enough }), (3, true));
+}
+
+#[test]
+fn the_nodes_on_the_way_are_bounded_together() {
+    let keys = |level_wanted, count| -> Vec<Ipld> {
+        let paths =
+            (0..).map(|n| format!("a.b.c/{level_wanted}{n:07}")).filter(|path| level(path.as_bytes()) == level_wanted);
+        let mut before = String::new();
+        let entries = paths.take(count).map(|path| {
+            let shared = before.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
+            before = path.clone();
+            entry(shared, &path.as_bytes()[shared..], leaf(), Ipld::Null)
+        });
+        entries.collect()
+    };
+    let error = tree_error(|blocks| {
+        let mut child = Ipld::Null;
+        for level in 0..3 {
+            child = link(&put(blocks, node(child, keys(level, 7_000))));
+        }
+        let Ipld::Link(root) = child else { unreachable!() };
+        DagCid::from_cid_bytes(&root.to_bytes()).expect("ours")
+    });
+    assert_eq!(error, MstError::TooManyEntries);
 }
 
 #[test]
@@ -128,11 +176,12 @@ fn the_commit_must_be_there_signed_and_the_accounts() {
     assert!(matches!(error(write_car(&[repo.data], &repo.blocks)), RepoError::Commit(_)));
     assert_eq!(error(write_car(&[repo.commit], others(&repo.data))), RepoError::Tree(MstError::MissingNode(repo.data)));
     let filter = CollectionFilter::parse("*").expect("a filter");
-    let stranger = open_repo(repo.car().into(), &did(), &SigningKey::k256(2).public().into(), NOW_MICROS, &filter);
+    let stranger =
+        open_repo(repo.car().into(), &did(), &SigningKey::k256(2).public().into(), NOW_MICROS, &filter, &KEEP);
     assert_eq!(stranger.map(|_| ()).expect_err("refused").reason(), "signature_mismatch");
     let open_as = |did: &str, now_micros| {
         let did = crate::syntax::Did::parse(did).expect("valid");
-        open_repo(repo.car().into(), &did, &key().public().into(), now_micros, &filter)
+        open_repo(repo.car().into(), &did, &key().public().into(), now_micros, &filter, &KEEP)
             .map(|_| ())
             .expect_err("refused")
     };
@@ -140,7 +189,7 @@ fn the_commit_must_be_there_signed_and_the_accounts() {
     assert_eq!(open_as(did().as_str(), 0).reason(), "commit_rev_future");
     let p256 = SigningKey::p256();
     let repo = Repo::new([("a.b.c/d".to_owned(), record(1))], &p256);
-    assert!(open_repo(repo.car().into(), &did(), &p256.public().into(), NOW_MICROS, &filter).is_ok());
+    assert!(open_repo(repo.car().into(), &did(), &p256.public().into(), NOW_MICROS, &filter, &KEEP).is_ok());
 }
 
 #[test]

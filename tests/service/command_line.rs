@@ -85,6 +85,14 @@ async fn a_file_of_a_newer_version_or_of_another_program_is_refused_and_left_alo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn private_hosts_are_allowed_with_a_warning_at_the_start() {
+    let signpost = Process::start(&Network::start().await);
+    let log = signpost.log();
+    let warned = log.lines().any(|line| line.contains("WARN") && line.contains("--allow-private-hosts is on"));
+    assert!(warned, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_it_in_order_with_exit_code_0() {
     let network = Network::start().await;
     let host = network.add_host();

@@ -15,6 +15,7 @@ mod connections;
 mod fairness;
 mod fetch;
 mod filter;
+mod hostile_bytes;
 mod index;
 mod internal;
 mod kills;

@@ -65,9 +65,14 @@ impl Signpost {
 
     /// The same with other waiting times.
     pub async fn start_with(network: &Network, timing: Timing) -> Signpost {
+        Signpost::start_with_flags(network, timing, Flags::default()).await
+    }
+
+    /// The same with some settings of its own, until it is restarted.
+    pub async fn start_with_flags(network: &Network, timing: Timing, flags: Flags) -> Signpost {
         let directory = TempDir::new().unwrap();
         let plc_url = network.plc_url().to_owned();
-        let running = run(directory.path().join("signpost.db"), &plc_url, None, timing).await;
+        let running = run(directory.path().join("signpost.db"), &plc_url, flags, timing).await;
         Signpost { directory, plc_url, timing, running }
     }
 
@@ -80,14 +85,15 @@ impl Signpost {
     pub async fn restart_after(mut self, meanwhile: impl AsyncFnOnce()) -> Signpost {
         self.stop().await;
         meanwhile().await;
-        self.running = run(self.database_path(), &self.plc_url, None, self.timing).await;
+        self.running = run(self.database_path(), &self.plc_url, Flags::default(), self.timing).await;
         self
     }
 
     /// The same with another filter.
     pub async fn restart_with_filter(mut self, filter: &str) -> Signpost {
         self.stop().await;
-        self.running = run(self.database_path(), &self.plc_url, Some(filter), self.timing).await;
+        let flags = Flags { collections: Some(filter.to_owned()), ..Flags::default() };
+        self.running = run(self.database_path(), &self.plc_url, flags, self.timing).await;
         self
     }
 
@@ -274,16 +280,15 @@ impl Signpost {
     }
 }
 
-async fn run(database: PathBuf, plc_url: &str, filter: Option<&str>, timing: Timing) -> Running {
+async fn run(database: PathBuf, plc_url: &str, flags: Flags, timing: Timing) -> Running {
     let free_port = || Some("127.0.0.1:0".to_owned());
     let flags = Flags {
         database_path: Some(database.to_str().unwrap().to_owned()),
         http_addr: free_port(),
         internal_addr: InternalAddrFlag { internal_addr: free_port() },
-        collections: filter.map(str::to_owned),
         plc_url: Some(plc_url.to_owned()),
         allow_private_hosts: Some("true".to_owned()),
-        ..Flags::default()
+        ..flags
     };
     let service = Service::open(Config::resolve(flags, |_| None).unwrap()).await.unwrap();
     let url = format!("http://{}", service.public_addr().unwrap());

@@ -56,7 +56,7 @@ async fn call_names_the_method_its_parameters_and_who_asks() {
     let seen: Value = serde_json::from_str(&page.cursor.expect("a cursor")).expect("JSON");
     assert_eq!(seen[0], "/xrpc/com.atproto.sync.listRepos?limit=500&cursor=a+b%26c%3Dd");
     assert_eq!(seen[1], "signpost/test");
-    assert!(seen[2].as_str().is_some_and(|encodings| encodings.contains("br") && encodings.contains("gzip")));
+    assert_eq!(seen[2], "gzip");
 }
 
 #[tokio::test]
@@ -66,15 +66,9 @@ async fn compressed_answers_are_read() {
         0xb2, 0x8a, 0x8e, 0xd5, 0x51, 0x4a, 0x2e, 0x2d, 0x2a, 0xce, 0x2f, 0x52, 0xb2, 0x52, 0xca, 0x4b, 0xad, 0x28,
         0x51, 0xaa, 0x05, 0x00, 0x6f, 0x35, 0x70, 0x1f, 0x1c, 0x00, 0x00, 0x00,
     ];
-    const BROTLI_PAGE: &[u8] = &[
-        0x8b, 0x0d, 0x80, 0x7b, 0x22, 0x72, 0x65, 0x70, 0x6f, 0x73, 0x22, 0x3a, 0x5b, 0x5d, 0x2c, 0x22, 0x63, 0x75,
-        0x72, 0x73, 0x6f, 0x72, 0x22, 0x3a, 0x22, 0x6e, 0x65, 0x78, 0x74, 0x22, 0x7d, 0x03,
-    ];
-    for (encoding, bytes) in [("gzip", GZIP_PAGE), ("br", BROTLI_PAGE)] {
-        let host = serve(Router::new().fallback(any(async move || ([("content-encoding", encoding)], bytes)))).await;
-        let page = client(|_| ()).list_repos(&host, None, 1000).await.expect(encoding);
-        assert_eq!(page.cursor.as_deref(), Some("next"));
-    }
+    let host = serve(Router::new().fallback(any(async || ([("content-encoding", "gzip")], GZIP_PAGE)))).await;
+    let page = client(|_| ()).list_repos(&host, None, 1000).await.expect("a page");
+    assert_eq!(page.cursor.as_deref(), Some("next"));
 }
 
 #[tokio::test]
@@ -83,7 +77,9 @@ async fn answer_may_not_be_larger_than_the_limit_once_decompressed() {
     assert_eq!(outcome(format!("{{\"did\":{:990}}}", 1)).await, Ok(()));
     assert_eq!(outcome(format!("{{\"did\":{:995}}}", 1)).await, Err(too_large.clone()));
     assert_eq!(outcome(([("content-encoding", "gzip")], GZIP_BOMB)).await, Err(too_large.clone()));
-    assert_eq!(outcome(([("content-encoding", "br")], BROTLI_BOMB)).await, Err(too_large.clone()));
+    // What was not asked for is not unpacked: a window of brotli may be larger than any limit of ours.
+    let unpacked = outcome(([("content-encoding", "br")], BROTLI_BOMB)).await.expect_err("not unpacked");
+    assert_eq!(unpacked.reason(), "malformed");
     let endless = serve(Router::new().fallback(any(async || endless_body()))).await;
     let error = client(|limits| limits.json_bytes = 1000).describe_server(&endless).await;
     assert_eq!(error.map(drop), Err(too_large));

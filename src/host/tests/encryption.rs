@@ -60,7 +60,8 @@ fn host(name: &str, port: u16) -> Host {
 fn client() -> Client {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(AUTHORITY)).expect("a root");
-    Client::with_roots(Outbound::new(HostPolicy::AllowPrivate, "signpost/test"), roots).expect("a client")
+    Client::with_roots(Outbound::new(HostPolicy::AllowPrivate, "signpost/test", std::env::temp_dir()), roots)
+        .expect("a client")
 }
 
 #[tokio::test]
@@ -72,7 +73,8 @@ async fn trusted_host_is_called_and_dialled() {
 
 #[tokio::test]
 async fn host_that_does_not_prove_its_name_is_not_spoken_to() {
-    let stranger = Client::new(Outbound::new(HostPolicy::AllowPrivate, "signpost/test")).expect("a client");
+    let stranger =
+        Client::new(Outbound::new(HostPolicy::AllowPrivate, "signpost/test", std::env::temp_dir())).expect("a client");
     for (client, name) in [(stranger, "localhost"), (client(), "127.0.0.1")] {
         let call = client.describe_server(&host(name, serve(Speaks::Http).await)).await.expect_err(name);
         let dial = client.dial(&host(name, serve(Speaks::WebSocket).await), None).await.expect_err(name);

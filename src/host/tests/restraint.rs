@@ -72,7 +72,8 @@ async fn what_the_policy_forbids_is_never_asked() {
         "{}"
     })))
     .await;
-    let public_only = Client::new(Outbound::new(HostPolicy::PublicOnly, "signpost/test")).expect("a client");
+    let public_only =
+        Client::new(Outbound::new(HostPolicy::PublicOnly, "signpost/test", std::env::temp_dir())).expect("a client");
     for text in [private.as_str(), "localhost", "http://pds.example.com", "pds.test", "10.0.0.1", "[::1]"] {
         let host = Host::parse(text, HostPolicy::AllowPrivate).expect(text);
         let call = public_only.describe_server(&host).await.expect_err(text);

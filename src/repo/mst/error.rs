@@ -36,6 +36,9 @@ pub enum MstError {
     /// A node at the lowest level has a child.
     #[error("tree goes below its lowest level")]
     BelowLowestLevel,
+    /// The root stands higher than anybody could have made it stand.
+    #[error("tree has more than 32 levels")]
+    TooDeep,
     /// A node that holds nothing, in a tree that is not empty.
     #[error("tree node is empty")]
     EmptyNode,
@@ -60,7 +63,7 @@ impl MstError {
             MstError::KeyLength => "mst_key_length",
             MstError::KeysTooLarge => "mst_keys_too_large",
             MstError::KeyLevel => "mst_key_level",
-            MstError::BelowLowestLevel => "mst_depth",
+            MstError::BelowLowestLevel | MstError::TooDeep => "mst_depth",
             MstError::EmptyNode | MstError::BareRoot => "mst_empty_node",
             MstError::RepeatedNode(_) => "mst_node_repeated",
         }

@@ -15,4 +15,4 @@ mod walk;
 pub use error::MstError;
 pub use invert::{InversionError, TreeAction, TreeOp};
 pub use partial::{Lookup, PartialTree};
-pub use walk::walk;
+pub use walk::{max_key_bytes, max_walk_bytes, walk};

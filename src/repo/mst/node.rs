@@ -11,6 +11,9 @@ const MAX_KEY_LEN: usize = 1024;
 /// An honest node has 4 entries on average; 2,000 in one node happen once in 10^249.
 const MAX_ENTRIES: usize = 10_000;
 
+/// Each level costs whoever mines a key for it four times the work: nobody has one for the 32nd, which takes 2^64 hashes.
+const MAX_DEPTH: u8 = 32;
+
 /// A key and its value, as they stand in a node.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
@@ -88,6 +91,19 @@ pub(super) fn key_level(key: &[u8]) -> u8 {
     (zeros / 2) as u8
 }
 
+/// The level of a root, which is that of its keys; None for that of an empty tree.
+pub(super) fn root_level(entries: &[Entry<'_>], left: Option<DagCid>) -> Result<Option<u8>, MstError> {
+    match (entries.first(), left) {
+        (Some(first), _) => check_depth(key_level(first.suffix)).map(Some),
+        (None, Some(_)) => Err(MstError::BareRoot),
+        (None, None) => Ok(None),
+    }
+}
+
+fn check_depth(level: u8) -> Result<u8, MstError> {
+    if level < MAX_DEPTH { Ok(level) } else { Err(MstError::TooDeep) }
+}
+
 /// Writes a node in its canonical form; keys must ascend.
 pub(super) fn encode<'k>(
     left: Option<DagCid>,
@@ -154,6 +170,13 @@ mod tests {
             let level = line.as_bytes().get(1).expect("a letter and a level") - b'0';
             assert_eq!(key_level(line.as_bytes()), level, "{line}");
         }
+    }
+
+    #[test]
+    fn trees_are_less_than_32_levels_deep() {
+        assert_eq!(check_depth(31), Ok(31));
+        assert_eq!(check_depth(32), Err(MstError::TooDeep));
+        assert_eq!(check_depth(128), Err(MstError::TooDeep));
     }
 
     #[test]

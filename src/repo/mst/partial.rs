@@ -59,10 +59,8 @@ impl<'a> PartialTree<'a> {
         let block = car.get(root).ok_or(MstError::MissingNode(*root))?;
         let mut entries = Vec::new();
         let left = node::decode(block, &mut entries)?;
-        let level = match (entries.first(), left) {
-            (Some(first), _) => node::key_level(first.suffix),
-            (None, Some(_)) => return Err(MstError::BareRoot),
-            (None, None) => return Ok(PartialTree { root: Child::Empty }),
+        let Some(level) = node::root_level(&entries, left)? else {
+            return Ok(PartialTree { root: Child::Empty });
         };
         let mut loader = Loader { car, seen: HashSet::from([*root]), last_key: Vec::new() };
         let root = loader.node(*root, level, left, &entries)?;

@@ -8,7 +8,20 @@ use crate::repo::cid::{DagCid, Link};
 /// Prefix compression can blow up an entry of 56 bytes to a key of 1,024. Honest keys together are smaller than
 /// their archive: some multiple of it, and something for the smallest archives, bounds what a caller may collect.
 const MAX_KEY_BYTES_FACTOR: usize = 4;
-const MIN_KEY_BYTES_BOUND: usize = 1 << 20;
+const MIN_KEY_BYTES_BOUND: usize = 64 << 10;
+/// Entries of all nodes between the root and where the walk stands: an honest tree has some dozens there.
+const MAX_ENTRIES_ON_THE_WAY: usize = 20_000;
+
+/// How many bytes the keys of an archive of this size may have together.
+pub fn max_key_bytes(archive_bytes: usize) -> usize {
+    archive_bytes.saturating_mul(MAX_KEY_BYTES_FACTOR).max(MIN_KEY_BYTES_BOUND)
+}
+
+/// How many bytes the walk over an archive of this size takes at most.
+pub fn max_walk_bytes(archive_bytes: usize) -> usize {
+    // An entry takes some 60 bytes of its node; a list that grows has twice the room that it needs.
+    MAX_ENTRIES_ON_THE_WAY.min(archive_bytes / 50) * size_of::<Entry<'_>>() * 2
+}
 
 /// Visits every key and its record in order; gives their number.
 ///
@@ -16,7 +29,7 @@ const MIN_KEY_BYTES_BOUND: usize = 1 << 20;
 /// repeats its keys (no node is without any, here or below), so the order of keys alone shows it, and each node is
 /// consumed at most once.
 pub fn walk<'a>(car: &Car<'a>, root: &DagCid, visit: impl FnMut(&[u8], Link<'a>)) -> Result<u64, MstError> {
-    let key_bytes_left = car.size_bytes().saturating_mul(MAX_KEY_BYTES_FACTOR).max(MIN_KEY_BYTES_BOUND);
+    let key_bytes_left = max_key_bytes(car.size_bytes());
     let mut walk = Walk { car, visit, entries: Vec::new(), last_key: Vec::new(), leaf_count: 0, key_bytes_left };
     let Some(root) = walk.open_root(root)? else {
         return Ok(0);
@@ -62,11 +75,8 @@ impl<'a, V: FnMut(&[u8], Link<'a>)> Walk<'_, 'a, V> {
     /// The root's level is that of its keys; None is the root of an empty tree.
     fn open_root(&mut self, cid: &DagCid) -> Result<Option<Frame>, MstError> {
         let child = node::decode(self.block(cid)?, &mut self.entries)?;
-        match (self.entries.first(), child) {
-            (Some(first), _) => Ok(Some(self.frame(0, node::key_level(first.suffix), child))),
-            (None, Some(_)) => Err(MstError::BareRoot),
-            (None, None) => Ok(None),
-        }
+        let level = node::root_level(&self.entries, child)?;
+        Ok(level.map(|level| self.frame(0, level, child)))
     }
 
     fn open(&mut self, cid: &DagCid, level: u8) -> Result<Frame, MstError> {
@@ -74,6 +84,9 @@ impl<'a, V: FnMut(&[u8], Link<'a>)> Walk<'_, 'a, V> {
         let child = node::decode(self.block(cid)?, &mut self.entries)?;
         if self.entries.len() == first && child.is_none() {
             return Err(MstError::EmptyNode);
+        }
+        if self.entries.len() > MAX_ENTRIES_ON_THE_WAY {
+            return Err(MstError::TooManyEntries);
         }
         Ok(self.frame(first, level, child))
     }

@@ -10,7 +10,7 @@ use crate::host::{HostError, RepoStatus};
 use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Replaced};
 use crate::repo::commit::CommitError;
-use crate::repo::{PublicKey, RepoError, Snapshot};
+use crate::repo::{KeepLimits, PublicKey, RepoError, Snapshot};
 use crate::store::{JobKind, RepoJob};
 use crate::syntax::Rev;
 
@@ -117,8 +117,9 @@ impl Process {
 
     fn open(&mut self, job: &RepoJob, car: Bytes, key: PublicKey) -> Result<Snapshot, Failure> {
         let trust = self.read(|tx| get_repo::first_trust(tx, &job.did, key));
-        let (filter, clock) = (self.world.filter.clone(), self.clock.clone());
-        let open = |trust| get_repo::open_noting_clock(car.clone(), &job.did, trust, job.host_id, &filter, &clock);
+        let (filter, clock, keep) = (self.world.filter.clone(), self.clock.clone(), KeepLimits::of_records(100_000));
+        let open =
+            |trust| get_repo::open_noting_clock(car.clone(), &job.did, trust, job.host_id, &filter, &keep, &clock);
         let refused = match open(&trust) {
             Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
             opened => return Ok(opened?),

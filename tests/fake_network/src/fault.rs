@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::damage::Damage;
@@ -63,6 +64,22 @@ pub enum Fault {
     Html {
         /// The method.
         method: &'static str,
+    },
+    /// Answers 200 with these bytes.
+    Body {
+        /// The method.
+        method: &'static str,
+        /// What the answer holds.
+        body: Bytes,
+        /// What Content-Encoding says of it, if there is one.
+        encoding: Option<&'static str>,
+    },
+    /// Gives the right answer, and these bytes behind it.
+    Tail {
+        /// The method.
+        method: &'static str,
+        /// What follows the right answer.
+        tail: Bytes,
     },
     /// getRepo: the CAR is damaged.
     Repo(Damage),

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
+use cid::Cid;
+
 use crate::account::{Account, AccountOptions, DidKind, Status};
+use crate::block::{Block, write_car};
+use crate::damage::Commit;
 use crate::directory::Identity;
 use crate::frame;
 use crate::host::{FakeHost, State};
@@ -104,6 +108,15 @@ impl FakeHost {
         let write = Write::put("io.atcr.hold.crew", "forged", Record::Value(rev.clone().into()));
         let change = forged.repo.apply(vec![write], &rev, &forged.key).expect("its rev makes the record new");
         self.emit_commit_of(&mut state, &forged, change);
+    }
+
+    /// The CAR of a tree that was made by hand, under a commit that the account signs; the repo stays as it is.
+    pub fn car_of_tree(&self, did: &str, root: Cid, blocks: &[Block]) -> Vec<u8> {
+        let rev = self.next_rev();
+        let state = self.lock();
+        let key = &state.accounts.get(did).expect(NO_SUCH_ACCOUNT).key;
+        let commit = Commit::sign(did, &rev, root, key).block();
+        write_car(vec![commit.cid], [&commit].into_iter().chain(blocks))
     }
 
     /// Lets the host tell a later rev for a repo that did not change, as after an account import.

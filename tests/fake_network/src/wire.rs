@@ -54,6 +54,8 @@ pub(crate) async fn intercept(
         | Fault::CutOff { method }
         | Fault::Endless { method }
         | Fault::Html { method }
+        | Fault::Body { method, .. }
+        | Fault::Tail { method, .. }
             if asked == *method =>
         {
             Some(fault.clone())
@@ -73,6 +75,14 @@ pub(crate) async fn intercept(
         }
         Some(Fault::Redirect { .. }) => (StatusCode::FOUND, [(header::LOCATION, "/redirected")]).into_response(),
         Some(Fault::Html { .. }) => axum::response::Html("<p>Welcome to nginx!</p>").into_response(),
+        Some(Fault::Body { body, encoding: None, .. }) => body.into_response(),
+        Some(Fault::Body { body, encoding: Some(encoding), .. }) => {
+            ([(header::CONTENT_ENCODING, encoding)], body).into_response()
+        }
+        Some(Fault::Tail { tail, .. }) => {
+            let parts = [whole(next.run(request).await).await, tail].map(Chunk::Ok);
+            Body::from_stream(stream::iter(parts)).into_response()
+        }
         Some(Fault::Endless { .. }) => Body::from_stream(endless()).into_response(),
         Some(Fault::Drip { .. }) => Body::from_stream(drip(whole(next.run(request).await).await)).into_response(),
         Some(Fault::CutOff { .. }) => Body::from_stream(cut_off(whole(next.run(request).await).await)).into_response(),
