@@ -11,7 +11,7 @@ mod setting;
 mod tests;
 mod values;
 
-pub use flags::{Flags, InternalAddrFlag};
+pub use flags::{Flags, InternalAddrFlag, SurfaceFlags};
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -27,6 +27,8 @@ use setting::Resolver;
 pub struct Config {
     /// The database file and what is kept in it.
     pub store: StoreConfig,
+    /// Free space on the database's disk below which nothing is taken in, in bytes.
+    pub min_free_bytes: u64,
     /// The two listeners.
     pub http: HttpConfig,
     /// How signpost meets other hosts.
@@ -53,6 +55,10 @@ pub struct HttpConfig {
     pub addr: SocketAddr,
     /// The internal listener (metrics, readiness, hosts), or `None` when it is off.
     pub internal: Option<SocketAddr>,
+    /// Connections of the public listener at once.
+    pub max_connections: usize,
+    /// Those of one client address.
+    pub max_connections_per_client: usize,
 }
 
 /// How signpost meets other hosts.
@@ -101,7 +107,22 @@ impl Config {
             http: HttpConfig {
                 addr: resolver.require(&setting::HTTP_ADDR, flags.http_addr, values::address)?,
                 internal: internal_addr(flags.internal_addr, &variable)?,
+                max_connections: resolver.require(
+                    &setting::MAX_CONNECTIONS,
+                    flags.surface.max_connections,
+                    values::connections,
+                )?,
+                max_connections_per_client: resolver.require(
+                    &setting::MAX_CONNECTIONS_PER_CLIENT,
+                    flags.surface.max_connections_per_client,
+                    values::connections,
+                )?,
             },
+            min_free_bytes: resolver.require(
+                &setting::MIN_FREE_SPACE,
+                flags.surface.min_free_space,
+                values::size_bytes,
+            )?,
             crawl: CrawlConfig {
                 interval: resolver.require(&setting::CRAWL_INTERVAL, flags.crawl_interval, values::interval)?,
             },

@@ -41,6 +41,9 @@ struct Inner {
     records_skipped: Family<ReasonLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+    request_panics: Counter,
+    connections: Gauge,
+    connections_closed: Family<ReasonLabels, Counter>,
 }
 
 /// The kind of a firehose message (com.atproto.sync.subscribeRepos).
@@ -160,6 +163,11 @@ impl Metrics {
             "Time from a request's head to its answer, by method",
             Family::new_with_constructor(histogram),
         );
+        let request_panics =
+            add.counter("http_request_panics", "Requests answered with 500 because their handler panicked");
+        let connections = add.metric("http_connections", "Connections of the public listener", Gauge::default());
+        let connections_closed =
+            add.family("http_connections_closed", "Connections closed because of a limit on their number, by reason");
         Metrics(Arc::new(Inner {
             registry,
             events,
@@ -174,6 +182,9 @@ impl Metrics {
             records_skipped,
             requests,
             request_seconds,
+            request_panics,
+            connections,
+            connections_closed,
         }))
     }
 
@@ -231,6 +242,21 @@ impl Metrics {
     pub fn request(&self, method: &'static str, status: u16, took: Duration) {
         self.0.requests.get_or_create(&RequestLabels { method, status }).inc();
         self.0.request_seconds.get_or_create(&MethodLabels { method }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request whose handler panicked.
+    pub fn request_panicked(&self) {
+        self.0.request_panics.inc();
+    }
+
+    /// Sets how many connections there are.
+    pub fn connections(&self, open: usize) {
+        self.0.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a connection that a limit closed: "client_limit", "full" (refused) or "evicted" (waited for too long).
+    pub fn connection_closed(&self, reason: &'static str) {
+        self.0.connections_closed.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Everything in the OpenMetrics text format, see [`CONTENT_TYPE`].

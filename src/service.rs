@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, Phase, Readiness};
+use crate::api::{self, Api, ConnectionLimits, Phase, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::crawl::{self, Crawler};
@@ -101,6 +101,11 @@ impl Service {
             verifiers: Arc::new(Semaphore::new(cores)),
             timing: timing.subscribe,
         };
+        let limits = ConnectionLimits {
+            most: config.http.max_connections,
+            most_per_client: config.http.max_connections_per_client,
+            is_trusted: |peer| peer.is_loopback(),
+        };
         let api = Api {
             store: store.clone(),
             metrics: metrics.clone(),
@@ -112,13 +117,13 @@ impl Service {
         let last = CancellationToken::new();
         let mut internal_task = JoinSet::new();
         if let Some(listener) = internal {
-            let router = api::internal_router(store.clone(), metrics, readiness.clone(), clock);
-            internal_task.spawn(api::serve(listener, router, last.clone()));
+            let router = api::internal_router(store.clone(), metrics.clone(), readiness.clone(), clock);
+            internal_task.spawn(api::serve(listener, router, ConnectionLimits::internal(), None, last.clone()));
         }
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.
         let stop = CancellationToken::new();
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        parts.spawn(serve(public, api::public_router(api), stop.clone()));
+        parts.spawn(serve(public, api::public_router(api), limits, metrics, stop.clone()));
         parts.spawn(part("crawl", crawl::run(crawler, stop.clone())));
         parts.spawn(part("subscribe", subscribe::run(subscriber.clone(), stop.clone())));
         parts.spawn(part("held events", subscribe::run_held(subscriber, stop.clone())));
@@ -170,8 +175,14 @@ async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))
 }
 
-async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
-    api::serve(listener, router, stop).await;
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    limits: ConnectionLimits,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    api::serve(listener, router, limits, Some(metrics), stop).await;
     Ok(())
 }
 

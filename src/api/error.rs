@@ -42,6 +42,11 @@ impl ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, error, message)
     }
 
+    /// 500 that says nothing of what went wrong.
+    pub(super) fn internal() -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "internal error")
+    }
+
     /// 503 that says when to come back.
     pub(super) fn unavailable(error: &'static str, message: &'static str, retry_after_seconds: u16) -> ApiError {
         let answer = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error, message);
@@ -52,7 +57,7 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         tracing::error!("a request failed: {error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "internal error")
+        ApiError::internal()
     }
 }
 

@@ -9,11 +9,12 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::ApiError;
+use super::surface;
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics, Sizes};
 use crate::store::{HostReport, Stats, Store};
@@ -70,6 +71,7 @@ pub fn internal_router(store: Store, metrics: Metrics, readiness: Readiness, clo
         .route("/metrics", get(metrics_text))
         .route("/hosts", get(hosts))
         .route("/ready", get(ready))
+        .layer(middleware::from_fn_with_state(metrics.clone(), surface::around_internal))
         .with_state(Internal { store, metrics, readiness, clock })
 }
 

@@ -36,6 +36,8 @@ fn without_flags_and_variables_every_setting_has_its_default() {
     assert_eq!(config.outbound.user_agent, concat!("signpost/", env!("CARGO_PKG_VERSION")));
     assert_eq!(config.crawl.interval, Duration::from_secs(12 * 60 * 60));
     assert_eq!(config.log_format, LogFormat::Text);
+    assert_eq!((config.http.max_connections, config.http.max_connections_per_client), (1024, 32));
+    assert_eq!(config.min_free_bytes, 64 << 20);
 }
 
 #[test]
@@ -137,6 +139,22 @@ fn crawl_intervals_have_units_and_bounds() {
         let error = from_variables(&[("CRAWL_INTERVAL", value)]).unwrap_err();
         assert_eq!(error, format!("CRAWL_INTERVAL: {value:?} is out of range: give 1m to 30d"));
     }
+}
+
+#[test]
+fn connections_and_sizes_have_bounds_and_units() {
+    for (value, bytes) in [("0", 0), ("512", 512), ("7B", 7), ("4KiB", 4096), ("64 MiB", 64 << 20), ("2GiB", 2 << 30)] {
+        assert_eq!(from_variables(&[("SIGNPOST_MIN_FREE_SPACE", value)]).unwrap().min_free_bytes, bytes, "{value}");
+    }
+    for value in ["MiB", "-1", "1.5GiB", "64MB", "64m", "99999999999GiB", "+1"] {
+        let error = from_variables(&[("SIGNPOST_MIN_FREE_SPACE", value)]).unwrap_err();
+        assert!(error.starts_with(&format!("SIGNPOST_MIN_FREE_SPACE: {value:?} is not a size")), "{error}");
+    }
+    for value in ["0", "100001", "-1", "+5", "many", "1e3"] {
+        assert!(from_variables(&[("SIGNPOST_MAX_CONNECTIONS", value)]).is_err(), "{value}");
+        assert!(from_variables(&[("SIGNPOST_MAX_CONNECTIONS_PER_CLIENT", value)]).is_err(), "{value}");
+    }
+    assert_eq!(from_variables(&[("SIGNPOST_MAX_CONNECTIONS", "7")]).unwrap().http.max_connections, 7);
 }
 
 #[test]

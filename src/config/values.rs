@@ -11,6 +11,7 @@ use url::Url;
 use super::LogFormat;
 use crate::syntax::{CollectionFilter, Host, HostPolicy};
 
+const MOST_CONNECTIONS: usize = 100_000;
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -72,6 +73,30 @@ pub(super) fn interval(value: &str) -> Result<Duration, String> {
         return Err("is out of range: give 1m to 30d".to_owned());
     }
     Ok(interval)
+}
+
+pub(super) fn connections(value: &str) -> Result<usize, String> {
+    // `usize::from_str` would take a plus sign.
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse() {
+        Ok(number @ 1..=MOST_CONNECTIONS) if digits => Ok(number),
+        _ => Err(format!("is not a number of connections: give 1 to {MOST_CONNECTIONS}")),
+    }
+}
+
+/// `64MiB`, `1 GiB`, `4096`: binary units, for that is what a disk and a memory are divided by.
+pub(super) fn size_bytes(value: &str) -> Result<u64, String> {
+    let unit_at = value.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(unit_at);
+    let factor: Option<u64> = match unit.trim() {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = factor.zip(number.parse::<u64>().ok()).and_then(|(factor, number)| number.checked_mul(factor));
+    bytes.ok_or_else(|| "is not a size: give a whole number with B, KiB, MiB or GiB, for example 64MiB".to_owned())
 }
 
 pub(super) fn plc_url(value: &str) -> Result<String, String> {
