@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -96,6 +96,14 @@ pub struct Sizes {
     pub connected_firehoses: i64,
     /// The database file, in bytes.
     pub database_bytes: i64,
+    /// Its write-ahead log, in bytes.
+    pub wal_bytes: u64,
+    /// Free space on its disk, in bytes, if the system says.
+    pub disk_free_bytes: Option<u64>,
+    /// Whether nothing is taken in because the disk is full.
+    pub disk_full: bool,
+    /// Queries that were cut because they took too long.
+    pub queries_cut: u64,
     /// Whether most hosts are ahead of our clock.
     pub clock_is_behind: bool,
 }
@@ -283,9 +291,16 @@ impl Sizes {
             ("held_events", "Live events that wait for their repo", self.held_events),
             ("connected_firehoses", "Firehoses connected now", self.connected_firehoses),
             ("database_size_bytes", "Size of the database file", self.database_bytes),
+            ("wal_size_bytes", "Size of the database's write-ahead log", size(self.wal_bytes)),
+            ("disk_full", "1 when nothing is taken in because the disk is full", i64::from(self.disk_full)),
         ] {
             add.0.register(name, help, ConstGauge::new(value));
         }
+        if let Some(free) = self.disk_free_bytes {
+            add.0.register("disk_free_bytes", "Free space on the database's disk", ConstGauge::new(size(free)));
+        }
+        let cut = ConstCounter::new(self.queries_cut);
+        add.0.register("queries_cut", "Queries that were cut because they took too long", cut);
         registry
     }
 }
@@ -340,6 +355,10 @@ impl Declare<'_> {
         }
         self.0.register(name, help, gauges);
     }
+}
+
+fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn write_all(out: &mut String, counters: &Registry, sizes: &Registry) -> fmt::Result {

@@ -1,5 +1,8 @@
 //! The composition root: builds the parts from the configuration, runs them together, and drains them.
 //! Every task lives in one set and watches one token; when any of them fails, all stop and the process says why.
+//! A full disk is no failure: see `ingest`.
+
+mod ingest;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,7 +57,7 @@ impl Service {
     /// Opens the database and listens; connections wait until [`Service::run`].
     pub async fn open(config: Config) -> anyhow::Result<Service> {
         let failed = CancellationToken::new();
-        let store = Store::open(&config.store, failed.clone())?;
+        let store = Store::open_with(&config.store, config.min_free_bytes, failed.clone())?;
         let public = bind(config.http.addr).await?;
         let internal = match config.http.internal {
             Some(addr) => Some(bind(addr).await?),
@@ -124,16 +127,15 @@ impl Service {
         let stop = CancellationToken::new();
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
         parts.spawn(serve(public, api::public_router(api), limits, metrics, stop.clone()));
-        parts.spawn(part("crawl", crawl::run(crawler, stop.clone())));
-        parts.spawn(part("subscribe", subscribe::run(subscriber.clone(), stop.clone())));
-        parts.spawn(part("held events", subscribe::run_held(subscriber, stop.clone())));
+        parts.spawn(ingest::run(crawler, subscriber, stop.clone()));
         readiness.set(Phase::Running);
 
         let ended = tokio::select! {
             // At a shutdown the parts end as well: that is not a fault.
             biased;
             () = shutdown.cancelled() => Ok(()),
-            () = failed.cancelled() => Err(anyhow::anyhow!("a write to the database failed")),
+            // Nothing is finished on a database that cannot be believed: not even the answers under way.
+            () = failed.cancelled() => anyhow::bail!("{}", store.failure().unwrap_or("the database failed")),
             Some(ended) = parts.join_next() => flatten(ended).and(Err(anyhow::anyhow!("a part of signpost ended by itself"))),
         };
         readiness.set(Phase::Stopping);
@@ -184,13 +186,6 @@ async fn serve(
 ) -> anyhow::Result<()> {
     api::serve(listener, router, limits, Some(metrics), stop).await;
     Ok(())
-}
-
-async fn part<E>(name: &'static str, work: impl Future<Output = Result<(), E>>) -> anyhow::Result<()>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    work.await.context(name)
 }
 
 /// A panic is a fault of ours: it stops the process like an error.

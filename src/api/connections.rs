@@ -94,9 +94,9 @@ impl Connections {
         Ok((Place { id, open: self.open.clone(), evicted }, is_full))
     }
 
-    /// Ends the connection that has been waiting for its client longest, if any is.
-    pub(super) fn evict(&self) {
-        lock(&self.open).evict();
+    /// Ends the connection that has been waiting for its client longest; answers whether there was one.
+    pub(super) fn evict(&self) -> bool {
+        lock(&self.open).evict().is_some()
     }
 
     /// Connections now.

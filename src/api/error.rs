@@ -56,8 +56,16 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
-        tracing::error!("a request failed: {error}");
-        ApiError::internal()
+        match error {
+            StoreError::Full => {
+                ApiError::unavailable("DiskFull", "this service has no room for more at the moment", 60)
+            }
+            StoreError::Slow => ApiError::unavailable("QueryTimeout", "the query took too long", 10),
+            error => {
+                tracing::error!("a request failed: {error}");
+                ApiError::internal()
+            }
+        }
     }
 }
 

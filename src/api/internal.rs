@@ -91,6 +91,10 @@ fn sizes(stats: Stats, clock_is_behind: bool) -> Sizes {
         held_events: stats.held_events,
         connected_firehoses: stats.connected_firehoses,
         database_bytes: stats.database_size_bytes,
+        wal_bytes: stats.wal_size_bytes,
+        disk_free_bytes: stats.disk_free_bytes,
+        disk_full: stats.disk_full,
+        queries_cut: stats.queries_cut,
         clock_is_behind,
     }
 }
@@ -123,6 +127,9 @@ async fn ready(State(internal): State<Internal>) -> (StatusCode, Json<Ready>) {
         Phase::Starting => reasons.push("starting"),
         Phase::Running => {}
         Phase::Stopping => reasons.push("stopping"),
+    }
+    if *internal.store.disk_full().borrow() {
+        reasons.push("the disk is full: nothing is taken in until there is space");
     }
     let repos_to_reindex = internal.store.read(|tx| tx.repos_to_reindex()).await.unwrap_or_else(|error| {
         tracing::error!("not ready: {error}");

@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,8 +40,12 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// For the answer that is under way when the connection's life or the service ends.
 /// Shorter than what the service has for everything: after the answers the database is to be closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
-/// Pause when the process has no file descriptor left.
+/// Pause when the process has no file descriptor left, and nobody here can give one back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// For the connection that was ended to close.
+const EVICTION_PAUSE: Duration = Duration::from_millis(5);
+/// How often it is said that none is left.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Who is at the other end of the connection that a request came by: an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +62,8 @@ pub async fn serve(
     let connections = Connections::new(limits);
     let closed = |reason| metrics.iter().for_each(|metrics| metrics.connection_closed(reason));
     let tasks = TaskTracker::new();
-    while let Some((stream, peer)) = accept(&listener, &connections, &shutdown).await {
+    let mut said = None;
+    while let Some((stream, peer)) = accept(&listener, &connections, &mut said, &shutdown).await {
         match connections.admit(peer.ip()) {
             Ok((place, someone_went)) => {
                 if someone_went {
@@ -87,6 +92,7 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     connections: &Connections,
+    said: &mut Option<Instant>,
     shutdown: &CancellationToken,
 ) -> Option<(TcpStream, SocketAddr)> {
     let accept = async {
@@ -95,10 +101,12 @@ async fn accept(
                 Ok(accepted) => return accepted,
                 Err(error) if is_the_clients(error.kind()) => {}
                 Err(error) => {
+                    if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                        tracing::warn!("cannot accept a connection: {error}");
+                        *said = Some(Instant::now());
+                    }
                     // No file descriptor is left: the one that is waited for longest gives its own back.
-                    tracing::warn!("cannot accept a connection: {error}");
-                    connections.evict();
-                    sleep(ACCEPT_PAUSE).await;
+                    sleep(if connections.evict() { EVICTION_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
             }
         }

@@ -13,6 +13,7 @@ mod command_line;
 mod comparison;
 mod connections;
 mod fairness;
+mod faults;
 mod fetch;
 mod filter;
 mod index;
