@@ -11,7 +11,7 @@ mod setting;
 mod tests;
 mod values;
 
-pub use flags::{Flags, InternalAddrFlag, SurfaceFlags};
+pub use flags::{BackupFlags, DatabaseFlag, Flags, InternalAddrFlag, SurfaceFlags};
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -101,7 +101,7 @@ impl Config {
             .optional(&setting::PUBLIC_HOSTNAME, flags.public_hostname, |value| values::hostname(value, policy))?;
         Ok(Config {
             store: StoreConfig {
-                path: resolver.require(&setting::DATABASE_PATH, flags.database_path, values::path)?,
+                path: resolver.require(&setting::DATABASE_PATH, flags.database.database_path, values::path)?,
                 filter: resolver.require(&setting::COLLECTIONS, flags.collections, values::filter)?,
             },
             http: HttpConfig {
@@ -135,6 +135,11 @@ impl Config {
             },
         })
     }
+}
+
+/// Resolves only the database's file, for the commands that work on it.
+pub fn database_path(flag: DatabaseFlag, variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ConfigError> {
+    Resolver::new(&variable).require(&setting::DATABASE_PATH, flag.database_path, values::path)
 }
 
 /// Resolves only the internal listener's address, which is all that `signpost health` needs; `None` when it

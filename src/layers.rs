@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("crawl", &["repo", "host", "identity", "store", "index", "metrics", "clock"]),
     ("subscribe", &["repo", "host", "store", "index", "metrics", "clock"]),
     ("service", &["config", "host", "identity", "store", "index", "api", "crawl", "subscribe", "metrics", "clock"]),
-    ("cli", &["config", "service"]),
+    ("cli", &["config", "service", "store"]),
     ("layers", &[]),
     ("simulation", &["config", "host", "identity", "repo", "store", "index", "crawl", "subscribe", "metrics", "clock"]),
 ];

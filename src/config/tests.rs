@@ -43,7 +43,7 @@ fn without_flags_and_variables_every_setting_has_its_default() {
 #[test]
 fn a_flag_wins_over_both_variables_and_the_prefixed_variable_over_the_other() {
     let both = [("SIGNPOST_DATABASE_PATH", "/prefixed"), ("DATABASE_PATH", "/plain")];
-    let flags = Flags { database_path: some("/flag"), ..Flags::default() };
+    let flags = Flags { database: DatabaseFlag { database_path: some("/flag") }, ..Flags::default() };
     assert_eq!(resolve(flags, &both).unwrap().store.path.to_str(), Some("/flag"));
     assert_eq!(from_variables(&both).unwrap().store.path.to_str(), Some("/prefixed"));
     assert_eq!(from_variables(&both[1..]).unwrap().store.path.to_str(), Some("/plain"));
@@ -224,7 +224,7 @@ fn collections_and_log_format_name_what_is_accepted() {
 
 #[test]
 fn an_empty_flag_is_a_wrong_value() {
-    let flags = Flags { database_path: some(""), ..Flags::default() };
+    let flags = Flags { database: DatabaseFlag { database_path: some("") }, ..Flags::default() };
     let error = resolve(flags, &[]).unwrap_err();
     assert!(error.starts_with("--database-path: \"\" is not a path: "), "{error}");
 }

@@ -4,6 +4,8 @@
 //! Invariants: counts in `repo_collections` equal the rows of `indexed_records`; a cursor commits with the rows that it covers; a
 //! failed write stops the process, but for one that found no room: that one left nothing behind, and its caller is told.
 
+mod backup;
+mod check;
 #[cfg(test)]
 mod direct;
 mod disk;
@@ -16,6 +18,7 @@ mod open;
 mod queue;
 mod records;
 mod repos;
+mod schedule;
 mod stats;
 mod subscriptions;
 #[cfg(test)]
@@ -32,6 +35,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use backup::{BackupError, Existing, backup};
+pub use check::{Checked, check};
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
 pub use held::{HeldEvent, Holding};

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
 use super::failure::Failure;
+use super::schedule::follow_clock_back;
 use super::wal::BUSY_TIMEOUT;
 use super::writer::{Desk, Writer};
 use super::{Inner, Signals, Store, TxState, meta};
@@ -44,6 +45,14 @@ pub enum OpenError {
     /// Written by a later version.
     #[error("{path} has schema version {found}, this signpost knows {SCHEMA_VERSION}: use a newer signpost")]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+    },
+    /// Written by an earlier version, and not brought up yet.
+    #[error("{path} has schema version {found}, this signpost knows {SCHEMA_VERSION}: start signpost serve on it once")]
+    Older {
         /// The file.
         path: PathBuf,
         /// Its `user_version`.
@@ -85,6 +94,25 @@ pub(super) fn prepare(config: &StoreConfig) -> Result<Prepared, OpenError> {
     Ok(Prepared { connection, state, lock, complete_filter, instance_id })
 }
 
+/// The file of a service that may run, for reading alone.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    let refused = |error| OpenError::Sqlite(path.to_owned(), error);
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(refused)?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
+    if check_file(&db, path)? == 0 {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    Ok(db)
+}
+
+/// That the file has the schema of this version.
+pub(super) fn require_current(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    match check_file(db, path)? {
+        SCHEMA_VERSION => Ok(()),
+        found => Err(OpenError::Older { path: path.to_owned(), found }),
+    }
+}
+
 /// What a connection remembers of the rows.
 pub(super) fn read_state(db: &Connection) -> rusqlite::Result<TxState> {
     let state = TxState::default();
@@ -97,6 +125,11 @@ pub(super) fn read_state(db: &Connection) -> rusqlite::Result<TxState> {
 pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: CancellationToken) -> Result<Store, OpenError> {
     let path = &config.path;
     let Prepared { connection, state, lock, complete_filter, instance_id } = prepare(config)?;
+    let back = follow_clock_back(&connection, now_millis()).map_err(|error| OpenError::Sqlite(path.clone(), error))?;
+    if let Some(back) = back {
+        let back = humantime::format_duration(Duration::from_secs(back.unsigned_abs() / 1000));
+        tracing::warn!("the clock went back by {back} since the last run: what was planned goes back with it");
+    }
     let manager = SqliteConnectionManager::file(path)
         .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .with_init(prepare_reader);
@@ -143,7 +176,8 @@ fn lock_file(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn check_file(db: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Answers the schema version, 0 for an empty file.
+fn check_file(db: &Connection, path: &Path) -> Result<i64, OpenError> {
     let pragma = |name: &str| -> Result<i64, OpenError> {
         db.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| OpenError::Sqlite(path.to_owned(), error))
     };
@@ -155,7 +189,7 @@ fn check_file(db: &Connection, path: &Path) -> Result<(), OpenError> {
     if found > SCHEMA_VERSION {
         return Err(OpenError::Newer { path: path.to_owned(), found });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {

@@ -7,6 +7,7 @@ mod accounts;
 mod announcement;
 mod await_condition;
 mod backfill;
+mod backup;
 mod chaos;
 mod clock;
 mod command_line;

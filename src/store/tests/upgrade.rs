@@ -125,3 +125,39 @@ fn an_upgrade_that_does_not_end_leaves_the_old_file() {
     assert!(cut_short > 2, "it was cut short {cut_short} times");
     assert_ne!(shape(&path), before);
 }
+
+#[tokio::test]
+async fn a_sound_file_checks_well_and_every_wrong_sum_is_named() {
+    let directory = TempDir::new().unwrap();
+    let path = config(directory.path()).path;
+    version_1(&path);
+    assert!(matches!(check(&path), Err(OpenError::Older { found: 1, .. })));
+    Store::open(&config(directory.path()), CancellationToken::new()).unwrap().close().await;
+    let checked = check(&path).unwrap();
+    assert_eq!(checked.problems, Vec::<String>::new());
+    assert_eq!((checked.records, checked.empty_collections), (3, 0));
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(
+        "PRAGMA foreign_keys = OFF;
+         DELETE FROM repo_collections WHERE collection_id = 2;
+         INSERT INTO repo_collections VALUES (1, 2, 1);
+         UPDATE repos SET record_bytes = 1, taken_down = 1 WHERE repo_id = 2;
+         UPDATE host_usage SET accounts = 7 WHERE host_id = 1;
+         DELETE FROM crawl_queue WHERE host_id = 2;
+         UPDATE indexed_records SET record_data = 'no' WHERE rkey = 'self';
+         INSERT INTO identities VALUES (99, 'did:key:z', 1, NULL);",
+    )
+    .unwrap();
+    let problems = check(&path).unwrap().problems;
+    for (words, lines) in [
+        ("repo_collections", 2),
+        ("record_bytes of a repo", 1),
+        ("host_usage", 1),
+        ("taken down", 1),
+        ("crawl_queue", 1),
+        ("not JSON", 1),
+        ("references", 1),
+    ] {
+        assert_eq!(problems.iter().filter(|line| line.contains(words)).count(), lines, "{words}: {problems:#?}");
+    }
+}
