@@ -262,7 +262,7 @@ impl Metrics {
         self.0.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
-    /// Counts a connection that a limit closed: "client_limit", "full" (refused) or "evicted" (waited for too long).
+    /// Counts a connection that a limit closed: "client_limit" (refused) or "evicted" (for the next one).
     pub fn connection_closed(&self, reason: &'static str) {
         self.0.connections_closed.get_or_create(&ReasonLabels { reason }).inc();
     }

@@ -6,9 +6,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+
+/// Nobody is sent away who was not waited for so long: whoever has a request has it ready.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// How many connections a listener holds.
 #[derive(Clone)]
@@ -26,7 +29,7 @@ pub struct ConnectionLimits {
 pub(super) enum Refusal {
     /// Its address has as many as it may have.
     TooManyOfClient,
-    /// All places are taken by requests that are being worked on.
+    /// All places are taken by requests that are being worked on, or by clients who have only just come: wait.
     Full,
 }
 
@@ -81,7 +84,7 @@ impl Connections {
         }
         let is_full = open.places.len() >= self.limits.most;
         if is_full {
-            open.evict().ok_or(Refusal::Full)?;
+            open.evict(GRACE).ok_or(Refusal::Full)?;
         }
         if let Some(client) = client {
             *open.by_client.entry(client).or_default() += 1;
@@ -96,7 +99,7 @@ impl Connections {
 
     /// Ends the connection that has been waiting for its client longest; answers whether there was one.
     pub(super) fn evict(&self) -> bool {
-        lock(&self.open).evict().is_some()
+        lock(&self.open).evict(Duration::ZERO).is_some()
     }
 
     /// Connections now.
@@ -106,9 +109,9 @@ impl Connections {
 }
 
 impl Open {
-    fn evict(&mut self) -> Option<()> {
+    fn evict(&mut self, grace: Duration) -> Option<()> {
         let waiting = self.places.iter().filter_map(|(id, place)| Some((place.waiting_since?, *id)));
-        let (_, longest) = waiting.min()?;
+        let (_, longest) = waiting.min().filter(|(since, _)| since.elapsed() >= grace)?;
         self.remove(longest)?.evicted.cancel();
         Some(())
     }
@@ -199,12 +202,14 @@ mod tests {
     #[tokio::test]
     async fn when_it_is_full_the_one_that_was_waited_for_longest_goes() {
         let connections = connections(3, 3);
+        let grow_old = |place: &Place, seconds| place.turn(Instant::now().checked_sub(Duration::from_secs(seconds)));
         let (worked_on, _) = admit(&connections, "127.0.0.1").unwrap();
         let (dripping, _) = admit(&connections, "127.0.0.1").unwrap();
         let (idle, _) = admit(&connections, "127.0.0.1").unwrap();
         worked_on.works();
-        dripping.works();
-        dripping.waits_for_client();
+        assert_eq!(admit(&connections, "127.0.0.1").err(), Some(Refusal::Full), "all have only just come");
+        grow_old(&dripping, 5);
+        grow_old(&idle, 10);
         let (next, someone_went) = admit(&connections, "127.0.0.1").unwrap();
         assert!(someone_went);
         idle.evicted().await;
@@ -221,7 +226,7 @@ mod tests {
         let places: Vec<_> = (0..2).map(|_| admit(&connections, "127.0.0.1").unwrap().0).collect();
         places.iter().for_each(Place::works);
         assert_eq!(admit(&connections, "127.0.0.1").err(), Some(Refusal::Full));
-        places[0].waits_for_client();
+        places[0].turn(Instant::now().checked_sub(GRACE));
         assert!(admit(&connections, "127.0.0.1").is_ok());
     }
 }

@@ -64,7 +64,14 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let mut said = None;
     while let Some((stream, peer)) = accept(&listener, &connections, &mut said, &shutdown).await {
-        match connections.admit(peer.ip()) {
+        // While nobody can go for it, the next ones wait in the kernel's backlog, in turn.
+        let admitted = loop {
+            match connections.admit(peer.ip()) {
+                Err(Refusal::Full) if !shutdown.is_cancelled() => sleep(EVICTION_PAUSE).await,
+                admitted => break admitted,
+            }
+        };
+        match admitted {
             Ok((place, someone_went)) => {
                 if someone_went {
                     closed("evicted");
@@ -80,7 +87,7 @@ pub async fn serve(
             }
             // No answer: who opens connections by the thousand is not to have work done for each.
             Err(Refusal::TooManyOfClient) => closed("client_limit"),
-            Err(Refusal::Full) => closed("full"),
+            Err(Refusal::Full) => break,
         }
     }
     drop(listener);

@@ -29,6 +29,8 @@ mod restarts;
 mod sequences;
 mod signpost;
 mod stream;
+mod surface;
+mod upgrade;
 mod verdicts;
 
 /// The collections that the tests write to.
