@@ -1,9 +1,9 @@
-//! Our clock, and whether to believe it. A rev more than 5 minutes ahead is refused; when the revs of most hosts are ahead, it is our
+//! Our clock, and whether to believe it. What is planned goes by a clock that nobody can set while the process runs. A rev more than 5 minutes ahead is refused; when the revs of most hosts are ahead, it is our
 //! clock that is behind, and nobody is refused for it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How far ahead of our clock a rev may be, in microseconds (<https://atproto.com/specs/sync>).
 const TOLERANCE_MICROS: u64 = 5 * 60 * 1_000_000;
@@ -68,9 +68,28 @@ pub fn now_micros() -> u64 {
     u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since 1970.
+/// Milliseconds since 1970: those of the wall clock at the start of the process, and what has passed since. Leases, waiting times and
+/// budgets go by it: they are true whatever is done to the wall clock meanwhile.
 pub fn now_millis() -> i64 {
-    (now_micros() / 1000) as i64
+    static SINCE_START: LazyLock<Anchor> = LazyLock::new(|| Anchor::at(now_micros(), Instant::now()));
+    SINCE_START.millis(Instant::now())
+}
+
+/// A moment by the wall clock, and by the one that cannot be set.
+struct Anchor {
+    wall_micros: u64,
+    instant: Instant,
+}
+
+impl Anchor {
+    fn at(wall_micros: u64, instant: Instant) -> Anchor {
+        Anchor { wall_micros, instant }
+    }
+
+    fn millis(&self, now: Instant) -> i64 {
+        let passed = u64::try_from(now.duration_since(self.instant).as_micros()).unwrap_or(u64::MAX);
+        (self.wall_micros.saturating_add(passed) / 1000) as i64
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +111,17 @@ mod tests {
         assert!(!clock.is_behind(), "three of six is not most");
         assert!(clock.refuses(1, later));
         assert!(!clock.refuses(1, now), "and a host that comes back to its senses is taken again");
+    }
+
+    #[test]
+    fn the_plan_goes_by_what_has_passed_and_not_by_the_wall() {
+        let start = Instant::now();
+        let anchor = Anchor::at(1_000_000_000, start);
+        assert_eq!(anchor.millis(start), 1_000_000);
+        assert_eq!(anchor.millis(start + std::time::Duration::from_secs(3600)), 1_000_000 + 3_600_000);
+        let (wall, ours) = ((now_micros() / 1000) as i64, now_millis());
+        assert!((wall - ours).abs() < 60_000, "where nobody set the wall clock they agree");
+        assert!(now_millis() >= ours);
     }
 
     #[test]

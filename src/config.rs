@@ -11,7 +11,7 @@ mod setting;
 mod tests;
 mod values;
 
-pub use flags::{Flags, InternalAddrFlag, RepoFlags};
+pub use flags::{BackupFlags, DatabaseFlag, Flags, InternalAddrFlag, RepoFlags, SurfaceFlags};
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -27,6 +27,8 @@ use setting::Resolver;
 pub struct Config {
     /// The database file and what is kept in it.
     pub store: StoreConfig,
+    /// Free space on the database's disk below which nothing is taken in, in bytes.
+    pub min_free_bytes: u64,
     /// The two listeners.
     pub http: HttpConfig,
     /// How signpost meets other hosts.
@@ -55,6 +57,10 @@ pub struct HttpConfig {
     pub addr: SocketAddr,
     /// The internal listener (metrics, readiness, hosts), or `None` when it is off.
     pub internal: Option<SocketAddr>,
+    /// Connections of the public listener at once.
+    pub max_connections: usize,
+    /// Those of one client address.
+    pub max_connections_per_client: usize,
 }
 
 /// How signpost meets other hosts.
@@ -108,27 +114,43 @@ impl Config {
             .optional(&setting::PUBLIC_HOSTNAME, flags.public_hostname, |value| values::hostname(value, policy))?;
         Ok(Config {
             store: StoreConfig {
-                path: resolver.require(&setting::DATABASE_PATH, flags.database_path, values::path)?,
+                path: resolver.require(&setting::DATABASE_PATH, flags.database.database_path, values::path)?,
                 filter: resolver.require(&setting::COLLECTIONS, flags.collections, values::filter)?,
             },
             http: HttpConfig {
                 addr: resolver.require(&setting::HTTP_ADDR, flags.http_addr, values::address)?,
                 internal: internal_addr(flags.internal_addr, &variable)?,
+                max_connections: resolver.require(
+                    &setting::MAX_CONNECTIONS,
+                    flags.surface.max_connections,
+                    |value| values::number(value, 1..=100_000),
+                )?,
+                max_connections_per_client: resolver.require(
+                    &setting::MAX_CONNECTIONS_PER_CLIENT,
+                    flags.surface.max_connections_per_client,
+                    |value| values::number(value, 1..=100_000),
+                )?,
             },
+            min_free_bytes: resolver.require(
+                &setting::MIN_FREE_SPACE,
+                flags.surface.min_free_space,
+                |value| values::size(value, 0..=1 << 40),
+            )?,
             crawl: CrawlConfig {
                 interval: resolver.require(&setting::CRAWL_INTERVAL, flags.crawl_interval, values::interval)?,
             },
             repos: ReposConfig {
                 max_bytes: resolver.require(&setting::MAX_REPO_SIZE, flags.repos.max_repo_size, |value| {
-                    values::size(value, values::REPO_SIZES)
+                    // What an offset of 32 bits reaches, with something to spare.
+                    values::size(value, 1 << 20..=3 << 30)
                 })?,
                 memory_bytes: resolver.require(&setting::REPO_MEMORY, flags.repos.repo_memory, |value| {
-                    values::size(value, values::REPO_MEMORY_SIZES)
+                    values::size(value, 16 << 20..=64 << 30)
                 })?,
                 max_records: resolver.require(
                     &setting::MAX_RECORDS_PER_REPO,
                     flags.repos.max_records_per_repo,
-                    values::record_count,
+                    |value| values::number(value, 1..=10_000_000),
                 )?,
             },
             log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
@@ -140,6 +162,11 @@ impl Config {
             },
         })
     }
+}
+
+/// Resolves only the database's file, for the commands that work on it.
+pub fn database_path(flag: DatabaseFlag, variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ConfigError> {
+    Resolver::new(&variable).require(&setting::DATABASE_PATH, flag.database_path, values::path)
 }
 
 /// Resolves only the internal listener's address, which is all that `signpost health` needs; `None` when it

@@ -21,7 +21,7 @@
 //! A part uses parts below it, never beside or above it; a test holds this.
 //!
 //! ```text
-//! cli                              service is the only one that knows all parts
+//! cli                              service is the only one that knows all parts; backup and check know the store
 //! service
 //! api | crawl | subscribe          siblings: they meet through rows in store and its bells
 //! index
@@ -48,7 +48,8 @@
 //!   disk, or its repo queued).
 //! - Only the host that an account's DID document names changes what is indexed of it.
 //! - Everything that a host can make us hold is bounded: frames, CARs, pages, held events, retries, time.
-//! - A write that fails stops the process; nothing goes on with half a truth.
+//! - A write that fails stops the process; nothing goes on with half a truth. One that finds no room is undone whole, and everything
+//!   that takes something in stands still until there is space.
 //!
 //! # Glossary
 //!

@@ -4,12 +4,14 @@
 
 use std::process::ExitCode;
 
-use signpost::cli::{Cli, Command, Failure, health, parse, serve};
+use signpost::cli::{Cli, Command, Failure, backup, check, health, parse, serve};
 
 fn main() -> ExitCode {
     let outcome = match parse(std::env::args_os()) {
         Ok(Cli { command: Command::Serve(flags) }) => serve::run(flags),
         Ok(Cli { command: Command::Health(flags) }) => health::run(flags),
+        Ok(Cli { command: Command::Backup(flags) }) => backup::run(flags),
+        Ok(Cli { command: Command::Check(flag) }) => check::run(flag),
         Err(failure) => Err(failure),
     };
     match outcome {

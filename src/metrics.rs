@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -42,6 +42,9 @@ struct Inner {
     records_skipped: Family<ReasonLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+    request_panics: Counter,
+    connections: Gauge,
+    connections_closed: Family<ReasonLabels, Counter>,
 }
 
 /// The kind of a firehose message (com.atproto.sync.subscribeRepos).
@@ -94,6 +97,14 @@ pub struct Sizes {
     pub connected_firehoses: i64,
     /// The database file, in bytes.
     pub database_bytes: i64,
+    /// Its write-ahead log, in bytes.
+    pub wal_bytes: u64,
+    /// Free space on its disk, in bytes, if the system says.
+    pub disk_free_bytes: Option<u64>,
+    /// Whether nothing is taken in because the disk is full.
+    pub disk_full: bool,
+    /// Queries that were cut because they took too long.
+    pub queries_cut: u64,
     /// Whether most hosts are ahead of our clock.
     pub clock_is_behind: bool,
 }
@@ -168,6 +179,11 @@ impl Metrics {
             "Time from a request's head to its answer, by method",
             Family::new_with_constructor(histogram),
         );
+        let request_panics =
+            add.counter("http_request_panics", "Requests answered with 500 because their handler panicked");
+        let connections = add.metric("http_connections", "Connections of the public listener", Gauge::default());
+        let connections_closed =
+            add.family("http_connections_closed", "Connections closed because of a limit on their number, by reason");
         Metrics(Arc::new(Inner {
             registry,
             events,
@@ -183,6 +199,9 @@ impl Metrics {
             records_skipped,
             requests,
             request_seconds,
+            request_panics,
+            connections,
+            connections_closed,
         }))
     }
 
@@ -247,6 +266,21 @@ impl Metrics {
         self.0.request_seconds.get_or_create(&MethodLabels { method }).observe(took.as_secs_f64());
     }
 
+    /// Counts a request whose handler panicked.
+    pub fn request_panicked(&self) {
+        self.0.request_panics.inc();
+    }
+
+    /// Sets how many connections there are.
+    pub fn connections(&self, open: usize) {
+        self.0.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a connection that a limit closed: "client_limit" (refused) or "evicted" (for the next one).
+    pub fn connection_closed(&self, reason: &'static str) {
+        self.0.connections_closed.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
     /// Everything in the OpenMetrics text format, see [`CONTENT_TYPE`].
     pub fn render(&self, sizes: &Sizes) -> String {
         let mut out = String::new();
@@ -271,9 +305,16 @@ impl Sizes {
             ("held_events", "Live events that wait for their repo", self.held_events),
             ("connected_firehoses", "Firehoses connected now", self.connected_firehoses),
             ("database_size_bytes", "Size of the database file", self.database_bytes),
+            ("wal_size_bytes", "Size of the database's write-ahead log", size(self.wal_bytes)),
+            ("disk_full", "1 when nothing is taken in because the disk is full", i64::from(self.disk_full)),
         ] {
             add.0.register(name, help, ConstGauge::new(value));
         }
+        if let Some(free) = self.disk_free_bytes {
+            add.0.register("disk_free_bytes", "Free space on the database's disk", ConstGauge::new(size(free)));
+        }
+        let cut = ConstCounter::new(self.queries_cut);
+        add.0.register("queries_cut", "Queries that were cut because they took too long", cut);
         registry
     }
 }
@@ -328,6 +369,10 @@ impl Declare<'_> {
         }
         self.0.register(name, help, gauges);
     }
+}
+
+fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn write_all(out: &mut String, counters: &Registry, sizes: &Registry) -> fmt::Result {

@@ -1,5 +1,8 @@
 //! The composition root: builds the parts from the configuration, runs them together, and drains them.
 //! Every task lives in one set and watches one token; when any of them fails, all stop and the process says why.
+//! A full disk is no failure: see `ingest`.
+
+mod ingest;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, Phase, Readiness};
+use crate::api::{self, Api, ConnectionLimits, Phase, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::crawl::{self, Crawler};
@@ -57,7 +60,7 @@ impl Service {
     /// Opens the database and listens; connections wait until [`Service::run`].
     pub async fn open(config: Config) -> anyhow::Result<Service> {
         let failed = CancellationToken::new();
-        let store = Store::open(&config.store, failed.clone())?;
+        let store = Store::open_with(&config.store, config.min_free_bytes, failed.clone())?;
         let public = bind(config.http.addr).await?;
         let internal = match config.http.internal {
             Some(addr) => Some(bind(addr).await?),
@@ -105,6 +108,11 @@ impl Service {
             verifiers: Arc::new(Semaphore::new(cores)),
             timing: timing.subscribe,
         };
+        let limits = ConnectionLimits {
+            most: config.http.max_connections,
+            most_per_client: config.http.max_connections_per_client,
+            is_trusted: |peer| peer.is_loopback(),
+        };
         let api = Api {
             store: store.clone(),
             metrics: metrics.clone(),
@@ -116,23 +124,22 @@ impl Service {
         let last = CancellationToken::new();
         let mut internal_task = JoinSet::new();
         if let Some(listener) = internal {
-            let router = api::internal_router(store.clone(), metrics, readiness.clone(), clock);
-            internal_task.spawn(api::serve(listener, router, last.clone()));
+            let router = api::internal_router(store.clone(), metrics.clone(), readiness.clone(), clock);
+            internal_task.spawn(api::serve(listener, router, ConnectionLimits::internal(), None, last.clone()));
         }
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.
         let stop = CancellationToken::new();
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        parts.spawn(serve(public, api::public_router(api), stop.clone()));
-        parts.spawn(part("crawl", crawl::run(crawler, stop.clone())));
-        parts.spawn(part("subscribe", subscribe::run(subscriber.clone(), stop.clone())));
-        parts.spawn(part("held events", subscribe::run_held(subscriber, stop.clone())));
+        parts.spawn(serve(public, api::public_router(api), limits, metrics, stop.clone()));
+        parts.spawn(ingest::run(crawler, subscriber, stop.clone()));
         readiness.set(Phase::Running);
 
         let ended = tokio::select! {
             // At a shutdown the parts end as well: that is not a fault.
             biased;
             () = shutdown.cancelled() => Ok(()),
-            () = failed.cancelled() => Err(anyhow::anyhow!("a write to the database failed")),
+            // Nothing is finished on a database that cannot be believed: not even the answers under way.
+            () = failed.cancelled() => anyhow::bail!("{}", store.failure().unwrap_or("the database failed")),
             Some(ended) = parts.join_next() => flatten(ended).and(Err(anyhow::anyhow!("a part of signpost ended by itself"))),
         };
         readiness.set(Phase::Stopping);
@@ -190,16 +197,15 @@ async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))
 }
 
-async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
-    api::serve(listener, router, stop).await;
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    limits: ConnectionLimits,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    api::serve(listener, router, limits, Some(metrics), stop).await;
     Ok(())
-}
-
-async fn part<E>(name: &'static str, work: impl Future<Output = Result<(), E>>) -> anyhow::Result<()>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    work.await.context(name)
 }
 
 /// A panic is a fault of ours: it stops the process like an error.

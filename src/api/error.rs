@@ -42,6 +42,11 @@ impl ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, error, message)
     }
 
+    /// 500 that says nothing of what went wrong.
+    pub(super) fn internal() -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "internal error")
+    }
+
     /// 503 that says when to come back.
     pub(super) fn unavailable(error: &'static str, message: &'static str, retry_after_seconds: u16) -> ApiError {
         let answer = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error, message);
@@ -51,8 +56,16 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
-        tracing::error!("a request failed: {error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "internal error")
+        match error {
+            StoreError::Full => {
+                ApiError::unavailable("DiskFull", "this service has no room for more at the moment", 60)
+            }
+            StoreError::Slow => ApiError::unavailable("QueryTimeout", "the query took too long", 10),
+            error => {
+                tracing::error!("a request failed: {error}");
+                ApiError::internal()
+            }
+        }
     }
 }
 

@@ -9,11 +9,12 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::ApiError;
+use super::surface;
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics, Sizes};
 use crate::store::{HostReport, Stats, Store};
@@ -70,6 +71,7 @@ pub fn internal_router(store: Store, metrics: Metrics, readiness: Readiness, clo
         .route("/metrics", get(metrics_text))
         .route("/hosts", get(hosts))
         .route("/ready", get(ready))
+        .layer(middleware::from_fn_with_state(metrics.clone(), surface::around_internal))
         .with_state(Internal { store, metrics, readiness, clock })
 }
 
@@ -89,6 +91,10 @@ fn sizes(stats: Stats, clock_is_behind: bool) -> Sizes {
         held_events: stats.held_events,
         connected_firehoses: stats.connected_firehoses,
         database_bytes: stats.database_size_bytes,
+        wal_bytes: stats.wal_size_bytes,
+        disk_free_bytes: stats.disk_free_bytes,
+        disk_full: stats.disk_full,
+        queries_cut: stats.queries_cut,
         clock_is_behind,
     }
 }
@@ -121,6 +127,9 @@ async fn ready(State(internal): State<Internal>) -> (StatusCode, Json<Ready>) {
         Phase::Starting => reasons.push("starting"),
         Phase::Running => {}
         Phase::Stopping => reasons.push("stopping"),
+    }
+    if *internal.store.disk_full().borrow() {
+        reasons.push("the disk is full: nothing is taken in until there is space");
     }
     let repos_to_reindex = internal.store.read(|tx| tx.repos_to_reindex()).await.unwrap_or_else(|error| {
         tracing::error!("not ready: {error}");

@@ -5,6 +5,8 @@
 //! and never asks the network. Invariant: nothing that an operator would hide leaves by the public listener,
 //! and every answer of that listener, errors included, carries CORS `*`.
 
+mod client_io;
+mod connections;
 mod cursor;
 mod error;
 mod get_host_status;
@@ -19,12 +21,14 @@ mod query;
 mod request_crawl;
 mod router;
 mod server;
+mod surface;
 #[cfg(test)]
 mod tests;
 
+pub use connections::ConnectionLimits;
 pub use internal::{Phase, Readiness, internal_router};
 pub use router::public_router;
-pub use server::serve;
+pub use server::{PeerAddr, serve};
 
 use crate::metrics::Metrics;
 use crate::store::Store;

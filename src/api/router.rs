@@ -1,4 +1,4 @@
-//! The public listener's routes, and what every answer has in common: CORS, a time limit, a count.
+//! The public listener's routes, and what every answer has in common: CORS, compression, a time limit, a count.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use super::error::ApiError;
 use super::{
     Api, get_host_status, get_latest_commit, get_repo_status, home, list_hosts, list_repos, list_repos_by_collection,
-    request_crawl,
+    request_crawl, surface,
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +48,7 @@ pub fn public_router(api: Api) -> Router {
         .route(&path(HEALTH), get(home::health))
         .method_not_allowed_fallback(wrong_verb)
         .fallback(unknown_path)
+        .layer(surface::compression())
         .layer(middleware::from_fn_with_state(api.clone(), around))
         .with_state(api)
 }
@@ -77,11 +78,13 @@ async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
-        match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        let answer = surface::without_panic(&api.metrics, next.run(request));
+        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
             Ok(response) => response,
             Err(_) => ApiError::unavailable("RequestTimeout", "the answer took too long", 10).into_response(),
         }
     };
+    surface::secure(&mut response);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     api.metrics.request(method, response.status().as_u16(), started.elapsed());
     response

@@ -18,6 +18,7 @@ mod repos_and_hosts;
 mod request_crawl;
 mod routes;
 mod server;
+mod surface;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";
 const CREW: &str = "io.atcr.hold.crew";

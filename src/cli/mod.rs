@@ -2,6 +2,8 @@
 //!
 //! Owns the manual (`--help`), the log set-up and the exit codes. What a setting means is in `config`.
 
+pub mod backup;
+pub mod check;
 pub mod health;
 mod logging;
 pub mod serve;
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
-use crate::config::{ConfigError, Flags, InternalAddrFlag};
+use crate::config::{BackupFlags, ConfigError, DatabaseFlag, Flags, InternalAddrFlag};
 
 /// A whole command line.
 #[derive(Debug, Parser)]
@@ -38,6 +40,12 @@ pub enum Command {
     /// Ask a running signpost on this machine whether it is ready
     #[command(long_about = include_str!("health_about.txt"))]
     Health(InternalAddrFlag),
+    /// Copy the database while it is served
+    #[command(long_about = include_str!("backup_about.txt"))]
+    Backup(BackupFlags),
+    /// Check the database, and that its sums are those of its rows
+    #[command(long_about = include_str!("check_about.txt"))]
+    Check(DatabaseFlag),
 }
 
 /// Why the process ends without having done what was asked.
@@ -83,7 +91,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Failu
 /// Clap's first line, and what it suggests, without the usage text around them.
 fn one_line(error: &clap::Error) -> String {
     if matches!(error.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
-        return "no command: give serve or health (see signpost --help)".to_owned();
+        return "no command: give serve, health, backup or check (see signpost --help)".to_owned();
     }
     let text = error.to_string();
     let problem = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -121,7 +129,7 @@ mod tests {
     #[test]
     fn a_line_that_makes_no_sense_is_answered_in_one_line() {
         let cases = [
-            ("signpost", "no command: give serve or health (see signpost --help)"),
+            ("signpost", "no command: give serve, health, backup or check (see signpost --help)"),
             ("signpost dance", "unrecognized subcommand 'dance' (see signpost --help)"),
             ("signpost srve", "unrecognized subcommand 'srve': did you mean serve? (see signpost --help)"),
             (

@@ -1,6 +1,7 @@
 //! `signpost serve`: resolves the configuration, starts the log and runs the service until a signal stops it.
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,7 @@ use crate::service;
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let config = Config::resolve(flags, |name| std::env::var_os(name))?;
     logging::start(config.log_format)?;
+    raise_file_limit();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the async runtime does not start")?;
     let outcome = runtime.block_on(async {
@@ -22,6 +24,13 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     // A look-up that the system still blocks on must not hold up the exit: the service has drained by now.
     runtime.shutdown_background();
     Ok(outcome?)
+}
+
+/// Systems begin with 1024 descriptors for old programs' sake; a firehose and a client cost one each. Where it cannot be raised, what
+/// there is must do: connections are refused then, and nothing else happens.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The first signal asks the service to drain; the second ends the process.

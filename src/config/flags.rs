@@ -6,23 +6,22 @@
 // Its comments are clap's help texts, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+mod files;
 mod repos;
+mod surface;
 
 use clap::Args;
 
+pub use files::{BackupFlags, DatabaseFlag};
 pub use repos::RepoFlags;
+pub use surface::SurfaceFlags;
 
 /// The flags of `signpost serve`; an absent one falls back to the environment, then to the default.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Flags {
-    /// The SQLite file that holds the index
-    ///
-    /// Made at the first start, with its -wal, -shm and .lock files beside it. One signpost at a time may
-    /// serve a file; the sqlite3 shell may read it meanwhile.
-    ///
-    /// [environment: SIGNPOST_DATABASE_PATH, else DATABASE_PATH] [default: ./signpost.db]
-    #[arg(long, value_name = "PATH")]
-    pub database_path: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub database: DatabaseFlag,
 
     /// The address of the public listener: the XRPC queries and requestCrawl
     ///
@@ -87,6 +86,10 @@ pub struct Flags {
     /// [environment: SIGNPOST_ALLOW_PRIVATE_HOSTS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub allow_private_hosts: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub surface: SurfaceFlags,
 
     /// The form of the log on stderr: text or json
     ///

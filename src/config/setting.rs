@@ -40,6 +40,15 @@ pub(super) const PUBLIC_HOSTNAME: Setting =
     Setting { flag: "--public-hostname", variables: &["SIGNPOST_PUBLIC_HOSTNAME"], default: None };
 pub(super) const ALLOW_PRIVATE_HOSTS: Setting =
     Setting { flag: "--allow-private-hosts", variables: &["SIGNPOST_ALLOW_PRIVATE_HOSTS"], default: Some("false") };
+pub(super) const MAX_CONNECTIONS: Setting =
+    Setting { flag: "--max-connections", variables: &["SIGNPOST_MAX_CONNECTIONS"], default: Some("1024") };
+pub(super) const MAX_CONNECTIONS_PER_CLIENT: Setting = Setting {
+    flag: "--max-connections-per-client",
+    variables: &["SIGNPOST_MAX_CONNECTIONS_PER_CLIENT"],
+    default: Some("32"),
+};
+pub(super) const MIN_FREE_SPACE: Setting =
+    Setting { flag: "--min-free-space", variables: &["SIGNPOST_MIN_FREE_SPACE"], default: Some("64MiB") };
 pub(super) const LOG_FORMAT: Setting =
     Setting { flag: "--log-format", variables: &["SIGNPOST_LOG_FORMAT"], default: Some("text") };
 
@@ -57,6 +66,9 @@ pub(super) const ALL: [&Setting; 12] = [
     &PLC_URL,
     &PUBLIC_HOSTNAME,
     &ALLOW_PRIVATE_HOSTS,
+    &MAX_CONNECTIONS,
+    &MAX_CONNECTIONS_PER_CLIENT,
+    &MIN_FREE_SPACE,
     &LOG_FORMAT,
 ];
 

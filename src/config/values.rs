@@ -15,13 +15,8 @@ use crate::syntax::{CollectionFilter, Host, HostPolicy};
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What an offset of 32 bits reaches, with something to spare.
-pub(super) const REPO_SIZES: RangeInclusive<usize> = 1 << 20..=3 << 30;
-pub(super) const REPO_MEMORY_SIZES: RangeInclusive<usize> = 16 << 20..=64 << 30;
-const RECORD_COUNTS: RangeInclusive<usize> = 1..=10_000_000;
-
 /// Units of sizes, the smallest first.
-const UNITS: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 pub(super) fn path(value: &str) -> Result<PathBuf, String> {
     if value.trim().is_empty() || value.contains('\0') {
@@ -83,33 +78,33 @@ pub(super) fn interval(value: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// A size in bytes.
-pub(super) fn size(value: &str, accepted: RangeInclusive<usize>) -> Result<usize, String> {
-    let known = UNITS.iter().find_map(|(unit, bytes)| Some((value.strip_suffix(unit)?.trim_end(), bytes)));
-    let size = known.and_then(|(number, unit)| whole_number(number)?.checked_mul(*unit));
-    let size = size.ok_or("is not a size: give a whole number with a unit, for example 64MiB or 1GiB")?;
-    match accepted.contains(&size) {
-        true => Ok(size),
-        false => Err(format!("is out of range: give {} to {}", in_units(*accepted.start()), in_units(*accepted.end()))),
-    }
+/// A whole number.
+pub(super) fn number<T: TryFrom<u64>>(value: &str, accepted: RangeInclusive<u64>) -> Result<T, String> {
+    let number = digits(value).filter(|number| accepted.contains(number)).and_then(|number| number.try_into().ok());
+    number.ok_or_else(|| format!("is not accepted: give a whole number from {} to {}", accepted.start(), accepted.end()))
 }
 
-pub(super) fn record_count(value: &str) -> Result<usize, String> {
-    let count = whole_number(value).ok_or("is not a number of records: give a whole number, for example 200000")?;
-    match RECORD_COUNTS.contains(&count) {
-        true => Ok(count),
-        false => Err(format!("is out of range: give {} to {}", RECORD_COUNTS.start(), RECORD_COUNTS.end())),
-    }
+/// A size in bytes, in binary units, for that is what memory and disks are divided by.
+pub(super) fn size<T: TryFrom<u64>>(value: &str, accepted: RangeInclusive<u64>) -> Result<T, String> {
+    let (number, unit) = value.split_at(value.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(value.len()));
+    let unit = UNITS.iter().find(|(name, _)| *name == unit.trim_start()).map(|(_, bytes)| *bytes);
+    let size = unit.zip(digits(number)).and_then(|(unit, number)| number.checked_mul(unit));
+    let size = size.filter(|size| accepted.contains(size)).and_then(|size| size.try_into().ok());
+    size.ok_or_else(|| {
+        let (least, most) = (in_units(*accepted.start()), in_units(*accepted.end()));
+        format!("is not accepted: give a size from {least} to {most}, a whole number with B, KiB, MiB or GiB, such as 64MiB")
+    })
 }
 
-/// `usize::from_str` would take a plus sign.
-fn whole_number(value: &str) -> Option<usize> {
+/// `u64::from_str` would take a plus sign.
+fn digits(value: &str) -> Option<u64> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
 }
 
-fn in_units(bytes: usize) -> String {
-    let largest = UNITS.iter().rev().find(|(_, unit)| bytes.is_multiple_of(*unit));
-    largest.map_or(format!("{bytes} bytes"), |(name, unit)| format!("{}{name}", bytes / unit))
+fn in_units(bytes: u64) -> String {
+    let largest = UNITS.iter().rev().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    largest.map_or(format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
 }
 
 pub(super) fn plc_url(value: &str) -> Result<String, String> {

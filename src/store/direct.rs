@@ -59,6 +59,11 @@ impl Direct {
         transaction.rollback().expect("rolls back");
     }
 
+    /// What a start at `now` does to the schedule of the last run; answers by how much the clock went back.
+    pub(crate) fn follow_clock_back(&self, now: i64) -> Option<i64> {
+        super::schedule::follow_clock_back(&self.connection, now).expect("writes")
+    }
+
     /// Like `Store::read`, at `now`.
     pub(crate) fn read<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
         let snapshot = self.connection.transaction().expect("begins");

@@ -72,12 +72,12 @@ impl Store {
         limit: usize,
         write: fn(&mut String, &str),
     ) -> Result<DidPage, StoreError> {
-        self.read(move |tx| tx.list_repos_by_collection(&patterns, after, limit, write)).await
+        self.query(move |tx| tx.list_repos_by_collection(&patterns, after, limit, write)).await
     }
 
     /// Accounts whose commit is known, ascending by id after `after`.
     pub async fn list_repos(&self, after: RepoId, limit: usize) -> Result<Vec<RepoRow>, StoreError> {
-        self.read(move |tx| {
+        self.query(move |tx| {
             tx.db
                 .prepare_cached(&format!(
                     "SELECT {REPO_COLUMNS} FROM repos WHERE repo_id > :after AND head IS NOT NULL AND {IS_PUBLIC} ORDER BY repo_id LIMIT :limit"
@@ -91,7 +91,7 @@ impl Store {
     /// One account.
     pub async fn repo(&self, did: &Did) -> Result<Option<RepoRow>, StoreError> {
         let did = did.clone();
-        self.read(move |tx| {
+        self.query(move |tx| {
             tx.db
                 .prepare_cached(&format!("SELECT {REPO_COLUMNS} FROM repos WHERE did = :did AND {IS_PUBLIC}"))?
                 .query_row(named_params! {":did": did.as_str()}, read_repo)
@@ -102,7 +102,7 @@ impl Store {
 
     /// Hosts that answered at least once, ascending by id after `after`.
     pub async fn list_hosts(&self, after: HostId, limit: usize) -> Result<Vec<HostRow>, StoreError> {
-        self.read(move |tx| {
+        self.query(move |tx| {
             tx.db
                 .prepare_cached(&format!(
                     "SELECT {HOST_COLUMNS} FROM hosts LEFT JOIN subscriptions USING (host_id)
@@ -117,7 +117,7 @@ impl Store {
     /// One host, if it answered at least once.
     pub async fn host(&self, hostname: &str) -> Result<Option<HostRow>, StoreError> {
         let hostname = hostname.to_owned();
-        self.read(move |tx| {
+        self.query(move |tx| {
             tx.db
                 .prepare_cached(&format!(
                     "SELECT {HOST_COLUMNS} FROM hosts LEFT JOIN subscriptions USING (host_id)

@@ -2,10 +2,14 @@
 //! read-only connections. One file per table; what goes out of here is typed and free of SQL.
 //! It decides nothing: what a host's words change is decided in `index`, which is given a [`Tx`] to do it with.
 //! Invariants: counts in `repo_collections` equal the rows of `indexed_records`; a cursor commits with the rows that it covers; a
-//! failed write stops the process.
+//! failed write stops the process, but for one that found no room: that one left nothing behind, and its caller is told.
 
+mod backup;
+mod check;
 #[cfg(test)]
 mod direct;
+mod disk;
+mod failure;
 mod held;
 mod hosts;
 mod list;
@@ -14,18 +18,25 @@ mod open;
 mod queue;
 mod records;
 mod repos;
+mod schedule;
 mod stats;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod wal;
 mod writer;
 
 use std::cell::Cell;
 use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::Connection;
-use tokio::sync::{Notify, Semaphore};
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use backup::{BackupError, Existing, backup};
+pub use check::{Checked, check};
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
 pub use held::{HeldEvent, Holding};
@@ -43,6 +54,12 @@ pub use writer::Durability;
 use crate::clock::now_millis;
 use crate::config::StoreConfig;
 use crate::syntax::CollectionFilter;
+use disk::Meaning;
+
+/// For what the public asks: past it, the query is cut.
+const LONGEST_QUERY: Duration = Duration::from_secs(2);
+/// So often, in steps of SQLite's machine, a query looks at the time: some ten microseconds.
+const STEPS_PER_LOOK: i32 = 1000;
 
 /// A row of `hosts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +82,12 @@ pub enum StoreError {
     /// No read connection became free in time.
     #[error("database readers: {0}")]
     Readers(#[from] r2d2::Error),
+    /// The disk has no room: nothing of this write is in the database. To be tried again once there is.
+    #[error("the disk of the database is full")]
+    Full,
+    /// A query that took too long was cut.
+    #[error("the query took longer than {} s", LONGEST_QUERY.as_secs())]
+    Slow,
     /// The writer has ended: shutdown, or an earlier write that failed.
     #[error("the database writer has stopped")]
     Closed,
@@ -85,6 +108,8 @@ struct Inner {
     /// One permit per reader: who waits for one waits here, not on a blocking thread.
     reading: Semaphore,
     signals: Arc<Signals>,
+    disk: Arc<disk::Disk>,
+    failure: Arc<failure::Failure>,
     filter: CollectionFilter,
     complete_filter: Arc<RwLock<CollectionFilter>>,
     instance_id: [u8; 8],
@@ -163,12 +188,22 @@ impl<'a> Tx<'a> {
 
 impl Store {
     /// Opens or creates the database, brings its schema and filter up to date and starts the writer. `failed` is cancelled when
-    /// a write fails: the process must stop then.
+    /// the database cannot be used any more ([`Store::failure`]): the process must stop then.
     pub fn open(config: &StoreConfig, failed: CancellationToken) -> Result<Store, OpenError> {
-        open::open(config, failed)
+        Store::open_with(config, 0, failed)
     }
 
-    /// Runs `work` on the writer thread; when this returns, it is committed. Its error is fatal to the process.
+    /// The same; with less free space on its disk than `least_free_bytes`, every write answers [`StoreError::Full`].
+    pub fn open_with(
+        config: &StoreConfig,
+        least_free_bytes: u64,
+        failed: CancellationToken,
+    ) -> Result<Store, OpenError> {
+        open::open(config, least_free_bytes, failed)
+    }
+
+    /// Runs `work` on the writer thread; when this returns, it is committed. Its error is fatal to the process, but for
+    /// [`StoreError::Full`].
     pub async fn write<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -183,9 +218,26 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
     {
+        self.read_off_thread(None, work).await
+    }
+
+    /// Like [`Store::read`], for what strangers ask: cut after 2 seconds ([`StoreError::Slow`]).
+    pub async fn query<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
+    {
+        self.read_off_thread(Some(LONGEST_QUERY), work).await
+    }
+
+    async fn read_off_thread<T, F>(&self, longest: Option<Duration>, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
+    {
         let _turn = self.inner.reading.acquire().await.expect("the semaphore is never closed");
         let store = self.clone();
-        match tokio::task::spawn_blocking(move || store.read_blocking(work)).await {
+        match tokio::task::spawn_blocking(move || store.read_within(longest, work)).await {
             Ok(answer) => answer,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -197,11 +249,48 @@ impl Store {
 
     /// Like [`Store::read`], for callers that are on a blocking thread already.
     pub fn read_blocking<T>(&self, work: impl FnOnce(&Tx) -> TxResult<T>) -> Result<T, StoreError> {
+        self.read_within(None, work)
+    }
+
+    fn read_within<T>(
+        &self,
+        longest: Option<Duration>,
+        work: impl FnOnce(&Tx) -> TxResult<T>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.inner.readers.get()?;
-        let snapshot = connection.transaction()?;
-        let state = TxState::default();
-        let answer = work(&Tx::new(&snapshot, &state))?;
-        Ok(answer)
+        // Set also when there is none: the connection may still have that of an earlier query.
+        let ends_at = longest.map(|longest| Instant::now() + longest);
+        connection.progress_handler(STEPS_PER_LOOK, ends_at.map(|at| move || Instant::now() >= at))?;
+        let answer = connection.transaction().and_then(|snapshot| work(&Tx::new(&snapshot, &TxState::default())));
+        answer.map_err(|error| self.judge(error))
+    }
+
+    /// What a read's error means.
+    fn judge(&self, error: rusqlite::Error) -> StoreError {
+        if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
+            self.inner.disk.note_query_cut();
+            return StoreError::Slow;
+        }
+        if self.inner.disk.meaning(&error) == Meaning::Damage {
+            self.inner.failure.set(format!("the database cannot be read: {error}"));
+        }
+        StoreError::Sqlite(error)
+    }
+
+    /// Why the database cannot be used any more, if that is so.
+    pub fn failure(&self) -> Option<&str> {
+        self.inner.failure.reason()
+    }
+
+    /// Whether there is no room to write. A receiver that watches it.
+    pub fn disk_full(&self) -> watch::Receiver<bool> {
+        self.inner.disk.watch()
+    }
+
+    /// Gives back all claims and takes no firehose for connected, as a start does: to be called when no worker runs. Answers
+    /// [`StoreError::Full`] as long as the disk is.
+    pub async fn begin_anew(&self) -> Result<(), StoreError> {
+        self.write(Durability::Replayable, |tx| open::forget_last_run(tx.db)).await
     }
 
     /// The bells that are rung after a commit.

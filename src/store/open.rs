@@ -10,7 +10,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, named_params};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::writer::Writer;
+use super::disk::Disk;
+use super::failure::Failure;
+use super::schedule::follow_clock_back;
+use super::wal::BUSY_TIMEOUT;
+use super::writer::{Desk, Writer};
 use super::{Inner, Signals, Store, TxState, meta};
 use crate::clock::now_millis;
 use crate::config::StoreConfig;
@@ -41,6 +45,14 @@ pub enum OpenError {
     /// Written by a later version.
     #[error("{path} has schema version {found}, this signpost knows {SCHEMA_VERSION}: use a newer signpost")]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+    },
+    /// Written by an earlier version, and not brought up yet.
+    #[error("{path} has schema version {found}, this signpost knows {SCHEMA_VERSION}: start signpost serve on it once")]
+    Older {
         /// The file.
         path: PathBuf,
         /// Its `user_version`.
@@ -78,35 +90,71 @@ pub(super) fn prepare(config: &StoreConfig) -> Result<Prepared, OpenError> {
     let instance_id = read_instance_id(&connection, path)?;
     let complete_filter = adopt_filter(&mut connection, path, &config.filter)?;
     forget_last_run(&connection).map_err(refused)?;
-    let state = TxState::default();
-    let held_bytes: i64 = connection
-        .query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))
-        .map_err(refused)?;
-    state.held_bytes.set(held_bytes.unsigned_abs());
+    let state = read_state(&connection).map_err(refused)?;
     Ok(Prepared { connection, state, lock, complete_filter, instance_id })
 }
 
-pub(super) fn open(config: &StoreConfig, failed: CancellationToken) -> Result<Store, OpenError> {
+/// The file of a service that may run, for reading alone.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    let refused = |error| OpenError::Sqlite(path.to_owned(), error);
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(refused)?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
+    if check_file(&db, path)? == 0 {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    Ok(db)
+}
+
+/// That the file has the schema of this version.
+pub(super) fn require_current(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    match check_file(db, path)? {
+        SCHEMA_VERSION => Ok(()),
+        found => Err(OpenError::Older { path: path.to_owned(), found }),
+    }
+}
+
+/// What a connection remembers of the rows.
+pub(super) fn read_state(db: &Connection) -> rusqlite::Result<TxState> {
+    let state = TxState::default();
+    let held_bytes: i64 =
+        db.query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))?;
+    state.held_bytes.set(held_bytes.unsigned_abs());
+    Ok(state)
+}
+
+pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: CancellationToken) -> Result<Store, OpenError> {
     let path = &config.path;
     let Prepared { connection, state, lock, complete_filter, instance_id } = prepare(config)?;
+    let back = follow_clock_back(&connection, now_millis()).map_err(|error| OpenError::Sqlite(path.clone(), error))?;
+    if let Some(back) = back {
+        let back = humantime::format_duration(Duration::from_secs(back.unsigned_abs() / 1000));
+        tracing::warn!("the clock went back by {back} since the last run: what was planned goes back with it");
+    }
     let manager = SqliteConnectionManager::file(path)
         .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .with_init(prepare_reader);
     let readers = r2d2::Pool::builder()
         .max_size(READERS)
         .connection_timeout(Duration::from_secs(10))
+        // They keep their file descriptors: when the process has none left, the database goes on.
+        .max_lifetime(None)
+        .idle_timeout(None)
         .build(manager)
         .map_err(|error| OpenError::Readers(path.clone(), error))?;
 
     let signals = Arc::new(Signals::default());
-    let writer = Writer::start(connection, state, signals.clone(), lock, failed)
-        .map_err(|error| OpenError::Unusable(path.clone(), error))?;
+    let disk = Arc::new(Disk::under(path, least_free_bytes));
+    let failure = Arc::new(Failure::told_by(failed));
+    let desk = Desk { connection, state, signals: signals.clone(), disk: disk.clone(), failure: failure.clone() };
+    let writer = Writer::start(desk, lock).map_err(|error| OpenError::Unusable(path.clone(), error))?;
     Ok(Store {
         inner: Arc::new(Inner {
             writer,
             readers,
             reading: Semaphore::new(READERS as usize),
             signals,
+            disk,
+            failure,
             filter: config.filter.clone(),
             complete_filter: Arc::new(RwLock::new(complete_filter)),
             instance_id,
@@ -128,7 +176,8 @@ fn lock_file(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn check_file(db: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Answers the schema version, 0 for an empty file.
+fn check_file(db: &Connection, path: &Path) -> Result<i64, OpenError> {
     let pragma = |name: &str| -> Result<i64, OpenError> {
         db.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| OpenError::Sqlite(path.to_owned(), error))
     };
@@ -140,11 +189,11 @@ fn check_file(db: &Connection, path: &Path) -> Result<(), OpenError> {
     if found > SCHEMA_VERSION {
         return Err(OpenError::Newer { path: path.to_owned(), found });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
-    db.busy_timeout(Duration::from_secs(10))?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     db.pragma_update(None, "cache_size", -16 * 1024)?;
@@ -154,7 +203,7 @@ fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
 }
 
 fn prepare_reader(db: &mut Connection) -> rusqlite::Result<()> {
-    db.busy_timeout(Duration::from_secs(10))?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "cache_size", -4 * 1024)?;
     // Pages come from the kernel's cache without a copy of their own for each reader; the file never shrinks while it is served.
     db.pragma_update(None, "mmap_size", READ_MAP_BYTES)?;
@@ -163,7 +212,7 @@ fn prepare_reader(db: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// A new file gets the whole schema, an old one the steps that it lacks: all of it in one transaction, or nothing.
-fn apply_schema(db: &mut Connection) -> rusqlite::Result<()> {
+pub(super) fn apply_schema(db: &mut Connection) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {
@@ -243,7 +292,7 @@ fn queue_all_repos(db: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The process that held leases and connections is dead: its lock was free.
-fn forget_last_run(db: &Connection) -> rusqlite::Result<()> {
+pub(super) fn forget_last_run(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(
         "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL, next_attempt_at = 0 WHERE status = 'in_progress';
          UPDATE subscriptions SET connected_since = NULL;",

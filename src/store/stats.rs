@@ -24,6 +24,14 @@ pub struct Stats {
     pub repos_to_reindex: i64,
     /// Size of the database without its WAL, in bytes.
     pub database_size_bytes: i64,
+    /// Size of its write-ahead log, in bytes.
+    pub wal_size_bytes: u64,
+    /// Free space on its disk, in bytes, if the system says.
+    pub disk_free_bytes: Option<u64>,
+    /// Whether it has no room for what comes in.
+    pub disk_full: bool,
+    /// Queries that were cut because they took too long, since the start.
+    pub queries_cut: u64,
 }
 
 /// Jobs on repos of one host.
@@ -65,7 +73,10 @@ pub struct HostReport {
 impl Store {
     /// Gauges for /metrics.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
-        self.read(|tx| {
+        let disk = &self.inner.disk;
+        let (disk_full, disk_free_bytes) = (disk.is_full(), disk.free_bytes());
+        let (wal_size_bytes, queries_cut) = (disk.wal_bytes(), disk.queries_cut());
+        self.read(move |tx| {
             Ok(Stats {
                 queue: tx.counts("SELECT status, count(*) FROM crawl_queue GROUP BY status")?,
                 hosts: tx.counts("SELECT state, count(*) FROM hosts GROUP BY state")?,
@@ -79,6 +90,10 @@ impl Store {
                 repos_to_reindex: tx.repos_to_reindex()?,
                 database_size_bytes: tx
                     .sum("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
+                wal_size_bytes,
+                disk_free_bytes,
+                disk_full,
+                queries_cut,
             })
         })
         .await

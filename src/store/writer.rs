@@ -1,16 +1,20 @@
 //! The writer thread. It owns the only connection that writes, takes what waits in its queue as one group, and commits it once:
-//! under load a commit is shared by many, alone it costs one. Acknowledgements go out after the commit, never before.
+//! under load a commit is shared by many, alone it costs one. Answers go out after the commit, never before: all of a group that
+//! found no room are told so, and none of it is in the database.
 //! The queue is bounded: when it is full, callers wait, which slows the sockets that they read from.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
-use super::{Signals, StoreError, Tx, TxResult, TxState};
+use super::disk::{Disk, Meaning};
+use super::failure::Failure;
+use super::wal::Wal;
+use super::{Signals, StoreError, Tx, TxResult, TxState, open};
 
 const QUEUE_JOBS: usize = 256;
 const GROUP_JOBS: usize = 64;
@@ -24,12 +28,49 @@ pub enum Durability {
     Full,
 }
 
-type Acknowledge = Box<dyn FnOnce() + Send>;
-type Work = Box<dyn FnOnce(&Tx) -> TxResult<Acknowledge> + Send>;
+/// What became of a job's group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    NoRoom,
+}
+
+trait Work: Send {
+    /// Does it, inside the group's transaction.
+    fn run(&mut self, tx: &Tx) -> TxResult<()>;
+    /// Tells the caller; one that gave up meanwhile does not undo what was committed.
+    fn answer(self: Box<Self>, outcome: Outcome);
+}
 
 struct Job {
     durability: Durability,
-    work: Work,
+    work: Box<dyn Work>,
+}
+
+struct Asked<T, F> {
+    work: Option<F>,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Work for Asked<T, F>
+where
+    T: Send,
+    F: FnOnce(&Tx) -> TxResult<T> + Send,
+{
+    fn run(&mut self, tx: &Tx) -> TxResult<()> {
+        let work = self.work.take().expect("a job is run once");
+        self.value = Some(work(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Outcome) {
+        let answer = match outcome {
+            Outcome::Committed => self.value.ok_or(StoreError::Closed),
+            Outcome::NoRoom => Err(StoreError::Full),
+        };
+        drop(self.reply.send(answer));
+    }
 }
 
 pub(super) struct Writer {
@@ -38,20 +79,27 @@ pub(super) struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What the thread works with.
+pub(super) struct Desk {
+    pub connection: Connection,
+    pub state: TxState,
+    pub signals: Arc<Signals>,
+    pub disk: Arc<Disk>,
+    pub failure: Arc<Failure>,
+}
+
 impl Writer {
-    pub(super) fn start(
-        connection: Connection,
-        state: TxState,
-        signals: Arc<Signals>,
-        lock: File,
-        failed: CancellationToken,
-    ) -> std::io::Result<Writer> {
+    /// Starts the thread; it holds `lock` until it ends.
+    pub(super) fn start(desk: Desk, lock: File) -> std::io::Result<Writer> {
         let (sender, receiver) = mpsc::channel(QUEUE_JOBS);
+        let failure = desk.failure.clone();
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
             let _until_closed = lock;
-            if let Err(error) = run(connection, &state, receiver, &signals) {
-                tracing::error!(%error, "a write to the database failed: stopping");
-                failed.cancel();
+            // Caught only to be told: nothing goes on after it.
+            match catch_unwind(AssertUnwindSafe(|| desk.run(receiver))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failure.set(format!("a write to the database failed: {error}")),
+                Err(_) => failure.set("a write to the database panicked".to_owned()),
             }
         })?;
         Ok(Writer { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
@@ -63,15 +111,11 @@ impl Writer {
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |tx| {
-            let value = work(tx)?;
-            // A caller that gave up meanwhile does not undo what was committed.
-            Ok(Box::new(move || drop(reply.send(value))))
-        });
+        let work = Box::new(Asked { work: Some(work), value: None, reply });
         let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
         queue.send(Job { durability, work }).await.map_err(|_| StoreError::Closed)?;
         drop(queue);
-        answer.await.map_err(|_| StoreError::Closed)
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     pub(super) async fn close(&self) {
@@ -84,29 +128,66 @@ impl Writer {
     }
 }
 
-fn run(
-    mut connection: Connection,
-    state: &TxState,
-    mut queue: mpsc::Receiver<Job>,
-    signals: &Signals,
-) -> rusqlite::Result<()> {
-    let mut group = Vec::with_capacity(GROUP_JOBS);
-    while queue.blocking_recv_many(&mut group, GROUP_JOBS) > 0 {
-        let full = group.iter().any(|job| job.durability == Durability::Full);
-        connection.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut acknowledgements = Vec::with_capacity(group.len());
-        for job in group.drain(..) {
-            acknowledgements.push((job.work)(&Tx::new(&transaction, state))?);
+impl Desk {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) -> rusqlite::Result<()> {
+        let mut wal = Wal::of(&self.connection)?;
+        let mut group = Vec::with_capacity(GROUP_JOBS);
+        while queue.blocking_recv_many(&mut group, GROUP_JOBS) > 0 {
+            if self.failure.is_set() {
+                return Ok(());
+            }
+            let outcome = self.commit(&mut group)?;
+            group.drain(..).for_each(|job| job.work.answer(outcome));
+            if outcome == Outcome::Committed {
+                self.signals.ring(self.state.raised.replace(0));
+                self.unless_full(|connection| wal.bound(connection))?;
+                self.disk.note_wal(wal.bytes());
+            }
         }
-        transaction.commit()?;
-        for acknowledge in acknowledgements {
-            acknowledge();
+        if self.failure.is_set() {
+            return Ok(());
         }
-        signals.ring(state.raised.replace(0));
+        self.unless_full(|connection| wal.empty(connection))?;
+        Ok(())
     }
-    connection.pragma_update(None, "wal_checkpoint", "TRUNCATE")?;
-    Ok(())
+
+    /// Does the jobs of a group in one transaction.
+    fn commit(&mut self, group: &mut [Job]) -> rusqlite::Result<Outcome> {
+        if !self.disk.has_room() {
+            return Ok(Outcome::NoRoom);
+        }
+        match self.transact(group) {
+            Ok(()) => Ok(Outcome::Committed),
+            Err(error) if self.disk.meaning(&error) == Meaning::Full => {
+                self.disk.note_full();
+                // The transaction is rolled back: what was remembered of it is not true.
+                self.state = open::read_state(&self.connection)?;
+                Ok(Outcome::NoRoom)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn transact(&mut self, group: &mut [Job]) -> rusqlite::Result<()> {
+        let full = group.iter().any(|job| job.durability == Durability::Full);
+        self.connection.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for job in group {
+            job.work.run(&Tx::new(&transaction, &self.state))?;
+        }
+        transaction.commit()
+    }
+
+    /// Where there is no room the log cannot be written back: it stays as it is, which loses nothing.
+    fn unless_full(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+        match work(&self.connection) {
+            Err(error) if self.disk.meaning(&error) == Meaning::Full => {
+                self.disk.note_full();
+                Ok(())
+            }
+            done => done,
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

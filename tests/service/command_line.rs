@@ -32,6 +32,9 @@ async fn a_wrong_setting_stops_the_start_with_one_line_that_names_it() {
         ("--plc-url", "SIGNPOST_PLC_URL", "ftp://plc.directory"),
         ("--public-hostname", "SIGNPOST_PUBLIC_HOSTNAME", "localhost"),
         ("--allow-private-hosts", "SIGNPOST_ALLOW_PRIVATE_HOSTS", "perhaps"),
+        ("--max-connections", "SIGNPOST_MAX_CONNECTIONS", "none"),
+        ("--max-connections-per-client", "SIGNPOST_MAX_CONNECTIONS_PER_CLIENT", "0"),
+        ("--min-free-space", "SIGNPOST_MIN_FREE_SPACE", "64MB"),
         ("--log-format", "SIGNPOST_LOG_FORMAT", "xml"),
     ];
     for (flag, variable, value) in settings {

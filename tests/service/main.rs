@@ -7,12 +7,14 @@ mod accounts;
 mod announcement;
 mod await_condition;
 mod backfill;
+mod backup;
 mod chaos;
 mod clock;
 mod command_line;
 mod comparison;
 mod connections;
 mod fairness;
+mod faults;
 mod fetch;
 mod filter;
 mod hostile_bytes;
@@ -28,6 +30,8 @@ mod restarts;
 mod sequences;
 mod signpost;
 mod stream;
+mod surface;
+mod upgrade;
 mod verdicts;
 
 /// The collections that the tests write to.

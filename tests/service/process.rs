@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
+use fake_network::client::{Answer, get};
 use fake_network::{FakeHost, Network};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
@@ -16,10 +17,21 @@ use crate::index::{Index, is_atcr};
 pub struct Process {
     directory: TempDir,
     plc_url: String,
+    options: Options,
     child: Child,
     url: String,
+    internal_url: String,
     /// Kept open: a closed pipe would break what the process still prints.
     _stdout: BufReader<ChildStdout>,
+}
+
+/// How a process is started, beyond the usual.
+#[derive(Clone, Copy, Default)]
+pub struct Options {
+    /// A program that starts it, with its own arguments.
+    pub under: &'static [&'static str],
+    /// More flags.
+    pub flags: &'static [&'static str],
 }
 
 /// The binary, without the settings of whoever runs the tests.
@@ -48,9 +60,42 @@ pub fn output(command: &mut Command) -> Output {
 impl Process {
     /// Starts with an empty database.
     pub fn start(network: &Network) -> Process {
-        let directory = TempDir::new().unwrap();
-        let (child, stdout, url) = spawn(directory.path(), network.plc_url());
-        Process { directory, plc_url: network.plc_url().to_owned(), child, url, _stdout: stdout }
+        Process::start_in(TempDir::new().unwrap(), network, Options::default())
+    }
+
+    /// The same in a directory of the test's choice, and in another way.
+    pub fn start_in(directory: TempDir, network: &Network, options: Options) -> Process {
+        let (child, stdout, [url, internal_url]) = spawn(directory.path(), network.plc_url(), options);
+        let plc_url = network.plc_url().to_owned();
+        Process { directory, plc_url, options, child, url, internal_url, _stdout: stdout }
+    }
+
+    /// GET of a path of the public listener.
+    pub async fn get(&self, path: &str) -> std::io::Result<Answer> {
+        get(&format!("{}{path}", self.url)).await
+    }
+
+    /// GET of a path of the internal listener.
+    pub async fn get_internal(&self, path: &str) -> std::io::Result<Answer> {
+        get(&format!("{}{path}", self.internal_url)).await
+    }
+
+    /// Where the public listener is.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn await_end(&mut self) -> ExitStatus {
+        await_condition("signpost ends by itself", async || {
+            self.child.try_wait().unwrap().ok_or_else(|| "running".to_owned())
+        })
+        .await
+    }
+
+    /// The `/proc` directory of the process.
+    pub fn proc(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.child.id()))
     }
 
     /// The SQLite file.
@@ -71,7 +116,9 @@ impl Process {
 
     /// Starts again on the same database.
     pub fn start_again(&mut self) {
-        (self.child, self._stdout, self.url) = spawn(self.directory.path(), &self.plc_url);
+        let urls;
+        (self.child, self._stdout, urls) = spawn(self.directory.path(), &self.plc_url, self.options);
+        [self.url, self.internal_url] = urls;
     }
 
     /// Ends the process with SIGTERM and gives its exit status.
@@ -94,6 +141,25 @@ impl Process {
         await_condition("the index equals the truth", async || self.index().equals(network, is_atcr)).await;
     }
 
+    /// The same, without what these accounts hold.
+    pub async fn await_truth_of(&self, network: &Network, but: &[&str]) {
+        let truth = || {
+            let mut truth = network.expected(is_atcr);
+            truth.retain(|(did, ..), _| !but.contains(&did.as_str()));
+            truth
+        };
+        await_condition("the index equals the truth", async || {
+            let (index, truth) = (self.index().records(), truth());
+            if index == truth { Ok(()) } else { Err(format!("{} records for {}", index.len(), truth.len())) }
+        })
+        .await;
+    }
+
+    /// All metrics.
+    pub async fn metrics(&self) -> String {
+        String::from_utf8(self.get_internal("/metrics").await.unwrap().body).unwrap()
+    }
+
     /// What was logged, from all runs.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("signpost.log")).unwrap()
@@ -110,14 +176,23 @@ impl Drop for Process {
     }
 }
 
-fn spawn(directory: &Path, plc_url: &str) -> (Child, BufReader<ChildStdout>, String) {
+fn spawn(directory: &Path, plc_url: &str, options: Options) -> (Child, BufReader<ChildStdout>, [String; 2]) {
     let log = File::options().create(true).append(true).open(directory.join("signpost.log")).unwrap();
-    let mut command = serve(&directory.join("signpost.db"), plc_url);
-    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let usual = serve(&directory.join("signpost.db"), plc_url);
+    let mut command = match options.under {
+        [] => usual,
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(usual.get_program()).args(usual.get_args()).stdin(Stdio::null());
+            command
+        }
+    };
+    let mut child = command.args(options.flags).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     block_in_place(|| stdout.read_line(&mut line).unwrap());
-    let url = line.split_whitespace().find(|word| word.starts_with("http://"));
-    let url = url.unwrap_or_else(|| panic!("signpost says where it listens: {line:?}")).to_owned();
-    (child, stdout, url)
+    let words = line.split_whitespace().map(|word| word.trim_end_matches("),"));
+    let urls: Vec<String> = words.filter(|word| word.starts_with("http://")).map(str::to_owned).collect();
+    let urls = urls.try_into().unwrap_or_else(|_| panic!("signpost says where it listens: {line:?}"));
+    (child, stdout, urls)
 }

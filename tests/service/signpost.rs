@@ -6,7 +6,7 @@ use std::time::Duration;
 use fake_network::client::{Answer, get};
 use fake_network::{FakeHost, Network};
 use serde_json::Value;
-use signpost::config::{Config, Flags, InternalAddrFlag};
+use signpost::config::{Config, DatabaseFlag, Flags, InternalAddrFlag};
 use signpost::service::{Service, Timing};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -283,7 +283,7 @@ impl Signpost {
 async fn run(database: PathBuf, plc_url: &str, flags: Flags, timing: Timing) -> Running {
     let free_port = || Some("127.0.0.1:0".to_owned());
     let flags = Flags {
-        database_path: Some(database.to_str().unwrap().to_owned()),
+        database: DatabaseFlag { database_path: Some(database.to_str().unwrap().to_owned()) },
         http_addr: free_port(),
         internal_addr: InternalAddrFlag { internal_addr: free_port() },
         plc_url: Some(plc_url.to_owned()),
