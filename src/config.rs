@@ -131,11 +131,9 @@ impl Config {
                     |value| values::number(value, 1..=100_000),
                 )?,
             },
-            min_free_bytes: resolver.require(
-                &setting::MIN_FREE_SPACE,
-                flags.surface.min_free_space,
-                |value| values::size(value, 0..=1 << 40),
-            )?,
+            min_free_bytes: resolver.require(&setting::MIN_FREE_SPACE, flags.surface.min_free_space, |value| {
+                values::size(value, 0..=1 << 40)
+            })?,
             crawl: CrawlConfig {
                 interval: resolver.require(&setting::CRAWL_INTERVAL, flags.crawl_interval, values::interval)?,
             },

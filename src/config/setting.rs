@@ -54,7 +54,7 @@ pub(super) const LOG_FORMAT: Setting =
 
 /// Every setting, in the order of the manual.
 #[cfg(test)]
-pub(super) const ALL: [&Setting; 12] = [
+pub(super) const ALL: &[&Setting] = &[
     &DATABASE_PATH,
     &HTTP_ADDR,
     &INTERNAL_ADDR,

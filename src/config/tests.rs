@@ -147,10 +147,22 @@ fn sizes_have_units_and_bounds() {
     for (value, bytes) in [("1MiB", 1 << 20), ("2048KiB", 2 << 20), ("3GiB", 3 << 30), ("16 MiB", 16 << 20)] {
         assert_eq!(from_variables(&[("SIGNPOST_MAX_REPO_SIZE", value)]).unwrap().repos.max_bytes, bytes, "{value}");
     }
-    let refused = ["512", "512MB", "MiB", "1.5GiB", "-1MiB", "+1MiB", "99999999999999999999GiB", "17179869184GiB", "0KiB", "4GiB"];
+    let refused = [
+        "512",
+        "512MB",
+        "MiB",
+        "1.5GiB",
+        "-1MiB",
+        "+1MiB",
+        "99999999999999999999GiB",
+        "17179869184GiB",
+        "0KiB",
+        "4GiB",
+    ];
     for value in refused {
         let error = from_variables(&[("SIGNPOST_MAX_REPO_SIZE", value)]).unwrap_err();
-        let expected = format!("SIGNPOST_MAX_REPO_SIZE: {value:?} is not accepted: give a size from 1MiB to 3GiB, a whole number");
+        let expected =
+            format!("SIGNPOST_MAX_REPO_SIZE: {value:?} is not accepted: give a size from 1MiB to 3GiB, a whole number");
         assert!(error.starts_with(&expected), "{error}");
     }
     assert_eq!(from_variables(&[("SIGNPOST_MIN_FREE_SPACE", "0B")]).unwrap().min_free_bytes, 0);

@@ -81,7 +81,8 @@ pub(super) fn interval(value: &str) -> Result<Duration, String> {
 /// A whole number.
 pub(super) fn number<T: TryFrom<u64>>(value: &str, accepted: RangeInclusive<u64>) -> Result<T, String> {
     let number = digits(value).filter(|number| accepted.contains(number)).and_then(|number| number.try_into().ok());
-    number.ok_or_else(|| format!("is not accepted: give a whole number from {} to {}", accepted.start(), accepted.end()))
+    number
+        .ok_or_else(|| format!("is not accepted: give a whole number from {} to {}", accepted.start(), accepted.end()))
 }
 
 /// A size in bytes, in binary units, for that is what memory and disks are divided by.
@@ -92,7 +93,9 @@ pub(super) fn size<T: TryFrom<u64>>(value: &str, accepted: RangeInclusive<u64>) 
     let size = size.filter(|size| accepted.contains(size)).and_then(|size| size.try_into().ok());
     size.ok_or_else(|| {
         let (least, most) = (in_units(*accepted.start()), in_units(*accepted.end()));
-        format!("is not accepted: give a size from {least} to {most}, a whole number with B, KiB, MiB or GiB, such as 64MiB")
+        format!(
+            "is not accepted: give a size from {least} to {most}, a whole number with B, KiB, MiB or GiB, such as 64MiB"
+        )
     })
 }
 
@@ -104,7 +107,6 @@ fn digits(value: &str) -> Option<u64> {
 fn in_units(bytes: u64) -> String {
     let largest = UNITS.iter().rev().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     largest.map_or(format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
-}
 }
 
 pub(super) fn plc_url(value: &str) -> Result<String, String> {

@@ -133,7 +133,7 @@ async fn below_the_floor_intake_stops_queries_go_on_and_it_resumes_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_full_in_the_middle_of_a_write_loses_nothing() {
-    a_full_disk_stops_intake_alone(&["--min-free-space", "0"], 0).await;
+    a_full_disk_stops_intake_alone(&["--min-free-space", "0B"], 0).await;
 }
 
 /// Overwrites the middle of every page but the first.
