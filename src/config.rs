@@ -6,12 +6,14 @@
 //! setting, its value and what is accepted.
 
 mod flags;
+mod limits;
 mod setting;
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use flags::{Flags, InternalAddrFlag};
+pub use flags::{Flags, InternalAddrFlag, LimitFlags};
+pub use limits::{EventLimits, Limits};
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -44,6 +46,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// The collections whose records are indexed.
     pub filter: CollectionFilter,
+    /// What hosts may take of it.
+    pub limits: Limits,
 }
 
 /// The two listeners.
@@ -97,6 +101,7 @@ impl Config {
             store: StoreConfig {
                 path: resolver.require(&setting::DATABASE_PATH, flags.database_path, values::path)?,
                 filter: resolver.require(&setting::COLLECTIONS, flags.collections, values::filter)?,
+                limits: limits::resolve(&resolver, flags.limits)?,
             },
             http: HttpConfig {
                 addr: resolver.require(&setting::HTTP_ADDR, flags.http_addr, values::address)?,

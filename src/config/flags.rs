@@ -6,7 +6,11 @@
 // Its comments are clap's help texts, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+mod limits;
+
 use clap::Args;
+
+pub use limits::LimitFlags;
 
 /// The flags of `signpost serve`; an absent one falls back to the environment, then to the default.
 #[derive(Debug, Clone, Default, Args)]
@@ -79,6 +83,10 @@ pub struct Flags {
     /// [environment: SIGNPOST_ALLOW_PRIVATE_HOSTS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub allow_private_hosts: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: LimitFlags,
 
     /// The form of the log on stderr: text or json
     ///

@@ -49,6 +49,7 @@ pub(crate) enum Found {
     Inactive(Status),
     Gone,
     Overtaken,
+    NoRoom,
 }
 
 pub(super) async fn work(crawler: &Crawler, job: RepoJob) -> Result<Ended, StoreError> {
@@ -193,6 +194,7 @@ async fn replace(
     Ok(match replaced {
         Replaced::Done(changed) => Ok(Found::Replaced(changed)),
         Replaced::Overtaken => Ok(Found::Overtaken),
+        Replaced::NoRoom => Ok(Found::NoRoom),
         Replaced::Stale => Err(Failure::Stale),
     })
 }
@@ -272,9 +274,10 @@ async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), St
             crawler.metrics.records_deleted(changed.deleted);
             crawler.metrics.records_skipped("undecodable", changed.skipped);
             crawler.metrics.records_skipped("indexed_uncanonical", changed.uncanonical);
+            crawler.metrics.records_skipped("over_limit", changed.over_limit);
             Ok(())
         }
-        Found::Refreshed | Found::StatusAsked | Found::Overtaken => Ok(()),
+        Found::Refreshed | Found::StatusAsked | Found::Overtaken | Found::NoRoom => Ok(()),
         Found::Gone => {
             let deleted = crawler.store.write(Durability::Replayable, move |tx| index::fetched_gone(tx, &job)).await?;
             crawler.metrics.records_deleted(deleted);
@@ -302,6 +305,7 @@ impl Found {
             Found::Inactive(_) => "inactive",
             Found::Gone => "gone",
             Found::Overtaken => "overtaken",
+            Found::NoRoom => "account_limit",
         }
     }
 }

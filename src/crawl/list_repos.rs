@@ -116,8 +116,8 @@ async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>,
             .store
             .write(Durability::Replayable, move |tx| index::list_page(tx, host_id, job_id, &repos, saved.as_deref()))
             .await?;
-        let (new, queued, differ) = (listed.new, listed.queued, listed.suspects.len());
-        tracing::debug!(host = %job.host, new, queued, differ, skipped, "listed a page of repos");
+        let (new, waiting, queued, differ) = (listed.new, listed.waiting, listed.queued, listed.suspects.len());
+        tracing::debug!(host = %job.host, new, waiting, queued, differ, skipped, "listed a page of repos");
         if differ > 0 {
             tokio::time::sleep(crawler.timing.grace).await;
             let missed = crawler

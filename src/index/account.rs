@@ -27,6 +27,14 @@ pub(super) fn account_gone(tx: &Tx, repo: &RepoState) -> TxResult<u64> {
     Ok(deleted as u64)
 }
 
+/// The account moved to the job's host, which has as many accounts as it may have: it waits there, and where it was it is no more.
+pub(super) fn no_room(tx: &Tx, repo: RepoId, job: &RepoJob) -> TxResult<()> {
+    tx.wait_for_room(job.host_id, &job.did)?;
+    tx.set_repo_status(repo, false, None)?;
+    tx.drop_held(repo, job.host_id, i64::MAX)?;
+    tx.finish_repo_job(job.job_id)
+}
+
 fn drop_work(tx: &Tx, repo: RepoId, host_id: HostId) -> TxResult<()> {
     tx.drop_job_of(repo, host_id)?;
     tx.drop_held(repo, host_id, i64::MAX)
@@ -57,8 +65,11 @@ pub fn fetched_inactive(tx: &Tx, job: &RepoJob, status: Status) -> TxResult<()> 
         && let Some(repo) = tx.repo(&job.did)?
         && repo.host_id != job.host_id
     {
+        if !tx.has_room_for_account(job.host_id)? {
+            return no_room(tx, repo.id, job);
+        }
         drop_work(tx, repo.id, repo.host_id)?;
-        tx.move_repo(repo.id, job.host_id)?;
+        tx.move_repo(repo.id, repo.host_id, job.host_id)?;
         tx.set_repo_status(repo.id, false, Some(status))?;
         return tx.finish_repo_job(job.job_id);
     }

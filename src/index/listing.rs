@@ -14,6 +14,8 @@ const GONE_PAGE: usize = 500;
 pub struct Listed {
     /// Accounts that were not known.
     pub new: usize,
+    /// Accounts that were not known, and for which the host has no room.
+    pub waiting: usize,
     /// Accounts that are fetched again at once.
     pub queued: usize,
     /// Accounts whose head differs: to be looked at again after a moment, for the event may be on its way.
@@ -34,6 +36,13 @@ pub fn list_page(tx: &Tx, from: HostId, job: JobId, repos: &[ListedRepo], next: 
     let mut listed = Listed::default();
     for repo in repos {
         match tx.repo(&repo.did)? {
+            None if !tx.has_room_for_account(from)? => {
+                // One that is not active is nothing to wait for.
+                if repo.active {
+                    tx.wait_for_room(from, &repo.did)?;
+                }
+                listed.waiting += 1;
+            }
             None => {
                 list_new(tx, from, repo)?;
                 listed.new += 1;

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::config::StoreConfig;
+use crate::config::{Limits, StoreConfig};
 use process::Process;
 use world::World;
 
@@ -60,7 +60,8 @@ fn the_index_equals_the_hosts_at_every_quiet_point() {
 fn run(seed: u64, step: &Cell<usize>) -> BTreeMap<&'static str, u64> {
     let folder = tempfile::tempdir_in(fast_folder()).expect("a folder");
     let world = World::new(seed);
-    let config = StoreConfig { path: folder.path().join("simulation.db"), filter: world.filter.clone() };
+    let (filter, limits) = (world.filter.clone(), Limits::default());
+    let config = StoreConfig { path: folder.path().join("simulation.db"), filter, limits };
     let mut process = Process::new(world, config);
     for _ in 0..QUIET_POINTS {
         for _ in 0..STEPS_BETWEEN {

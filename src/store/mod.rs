@@ -11,11 +11,14 @@ mod hosts;
 mod list;
 mod meta;
 mod open;
+mod patterns;
 mod queue;
 mod records;
 mod repos;
+mod sources;
 mod stats;
 mod subscriptions;
+mod usage;
 mod writer;
 
 use std::cell::Cell;
@@ -34,14 +37,16 @@ pub use list::{DidPage, HostRow, RepoRow};
 pub use meta::Coverage;
 pub use open::OpenError;
 pub use queue::{Due, HostJob, JobKind, RepoJob, Urgency};
-pub use records::StoredRecord;
+pub use records::{Collection, StoredRecord};
 pub use repos::{RepoState, Status};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
+pub use usage::{Room, UsageChange};
 pub use writer::Durability;
 
 use crate::clock::now_millis;
-use crate::config::StoreConfig;
+pub use crate::config::EventLimits;
+use crate::config::{Limits, StoreConfig};
 use crate::syntax::CollectionFilter;
 
 /// A row of `hosts`.
@@ -88,6 +93,7 @@ struct Inner {
     filter: CollectionFilter,
     complete_filter: Arc<RwLock<CollectionFilter>>,
     instance_id: [u8; 8],
+    limits: Limits,
 }
 
 /// Who is to look at the rows again. Raised inside a transaction, rung after its commit.
@@ -144,6 +150,7 @@ struct TxState {
     raised: Cell<u8>,
     /// Bytes in `held_events`, so that its bound costs no scan.
     held_bytes: Cell<u64>,
+    limits: Limits,
 }
 
 impl<'a> Tx<'a> {
@@ -199,7 +206,7 @@ impl Store {
     pub fn read_blocking<T>(&self, work: impl FnOnce(&Tx) -> TxResult<T>) -> Result<T, StoreError> {
         let mut connection = self.inner.readers.get()?;
         let snapshot = connection.transaction()?;
-        let state = TxState::default();
+        let state = TxState { limits: self.inner.limits, ..TxState::default() };
         let answer = work(&Tx::new(&snapshot, &state))?;
         Ok(answer)
     }

@@ -296,6 +296,9 @@ impl Subscriber {
     pub(super) fn count_rows(&self, ingested: &index::Ingested) {
         self.metrics.records_written(ingested.records_written);
         self.metrics.records_deleted(ingested.records_deleted);
+        if ingested.over_limit > 0 {
+            self.metrics.records_skipped("over_limit", ingested.over_limit);
+        }
     }
 }
 
