@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crawl::{self, Crawler};
 use crate::host::{Client, Outbound};
-use crate::identity::Resolver;
+use crate::identity::LookUps;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::subscribe::{self, Subscriber};
@@ -80,12 +80,13 @@ impl Service {
         let readiness = Readiness::new();
         let outbound = Outbound::new(config.outbound.policy, config.outbound.user_agent.clone());
         let client = Arc::new(Client::new(outbound).context("cannot make an HTTP client")?);
-        let resolver = Arc::new(Resolver::new(client.clone(), config.outbound.plc_url.parse()?));
+        let plc_rate = config.store.limits.plc_requests_per_second;
+        let look_ups = LookUps::new(client.clone(), config.outbound.plc_url.parse()?, plc_rate, timing.crawl.did_rest);
         let clock = Clock::default();
         let crawler = Crawler {
             store: store.clone(),
             client: client.clone(),
-            resolver,
+            look_ups: Arc::new(look_ups),
             metrics: metrics.clone(),
             clock: clock.clone(),
             compare_every: timing.crawl.compare_every.unwrap_or(config.crawl.interval),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Crawler, Ended};
 use crate::clock::Clock;
 use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus, full_jitter};
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Asker, Identity, IdentityError, Spent};
 use crate::index::{self, Replaced};
 use crate::metrics;
 use crate::repo::commit::CommitError;
@@ -74,7 +74,7 @@ async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failu
     if job.kind == JobKind::Status {
         return ask_status(crawler, job).await;
     }
-    let key = match signing_key(job, crawler.resolver.resolve(&job.did).await) {
+    let key = match signing_key(job, crawler.look_ups.resolve(&job.did, asker(job)).await) {
         Ok(Some(key)) => key,
         Ok(None) => return Ok(Ok(Found::Gone)),
         Err(failure) => return Ok(Err(failure)),
@@ -89,6 +89,10 @@ async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failu
         Err(error) => return Ok(refusal(&error).ok_or(error.into())),
     };
     replace(crawler, job, car, key).await
+}
+
+fn asker(job: &RepoJob) -> Asker<'_> {
+    Asker { host: &job.host, is_fresh: job.kind == JobKind::Identity }
 }
 
 /// What the host says of the account by refusing its repo.
@@ -213,7 +217,7 @@ async fn verify(
         Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
         opened => return Ok(opened.map_err(Failure::from)),
     };
-    let trust = match second_trust(refused, crawler.resolver.earlier_keys(&job.did).await) {
+    let trust = match second_trust(refused, crawler.look_ups.earlier_keys(&job.did, asker(job)).await) {
         Ok(trust) => trust,
         Err(failure) => return Ok(Err(failure)),
     };
@@ -322,10 +326,11 @@ impl Failure {
         }
     }
 
-    /// How long the host, or whoever serves the DID document, wants to be left alone.
+    /// How long the host, or whoever serves the DID document, wants or ought to be left alone.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Failure::Host(error) | Failure::Identity(IdentityError::Fetch(error)) => error.retry_after(),
+            Failure::Identity(IdentityError::Budget { retry_after, .. }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -347,7 +352,7 @@ impl Failure {
         tx.fail_job(job.job_id, &words, least + retry_in)
     }
 
-    /// Only the host itself can pause its other jobs: a DID document may come from anywhere.
+    /// Only the host itself can pause its other jobs: a DID document may come from anywhere. One whose look-ups wait does so.
     pub(crate) fn ended(&self) -> Ended {
         match self {
             Failure::Host(error) => match error.retry_after() {
@@ -355,6 +360,7 @@ impl Failure {
                 None if error.is_answer() => Ended::Answered,
                 None => Ended::Unreachable,
             },
+            Failure::Identity(IdentityError::Budget { spent: Spent::Host, retry_after }) => Ended::Wait(*retry_after),
             _ => Ended::Answered,
         }
     }

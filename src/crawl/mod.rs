@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, now_millis};
 use crate::host::Client;
-use crate::identity::Resolver;
+use crate::identity::LookUps;
 use crate::metrics::Metrics;
 use crate::store::{Durability, HostId, JobId, Store, StoreError};
 use gate::Gate;
@@ -39,7 +39,7 @@ pub struct Crawler {
     /// For hosts.
     pub client: Arc<Client>,
     /// For DID documents.
-    pub resolver: Arc<Resolver>,
+    pub look_ups: Arc<LookUps>,
     /// For counting.
     pub metrics: Metrics,
     /// For judging revs.
@@ -61,6 +61,8 @@ pub struct Timing {
     pub compare_every: Option<Duration>,
     /// The first wait before trying again (full jitter).
     pub retry_base: Duration,
+    /// How long a DID that gave no document is not asked for again, at first.
+    pub did_rest: Duration,
 }
 
 impl Default for Timing {
@@ -70,6 +72,7 @@ impl Default for Timing {
             grace: Duration::from_secs(3),
             compare_every: None,
             retry_base: Duration::from_secs(1),
+            did_rest: Duration::from_secs(120),
         }
     }
 }
