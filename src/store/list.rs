@@ -139,8 +139,7 @@ impl Tx<'_> {
         limit: usize,
         write: fn(&mut String, &str),
     ) -> TxResult<DidPage> {
-        let text = String::with_capacity(limit * 48);
-        let mut page = PageWriter { text, left: limit, last: after, write, has_more: false };
+        let mut page = PageWriter::new(limit, after, write);
         match self.sources(patterns)?.as_slice() {
             [] => {}
             [Source::Collection(id)] => self.repos_of_one(REPOS_OF_COLLECTION, *id, after, &mut page)?,
@@ -161,7 +160,7 @@ impl Tx<'_> {
     }
 
     /// Merges the ascending pages of several sources; a page of each is read only as far as the merge gets.
-    fn repos_of_many(&self, sources: &[Source], after: RepoId, page: &mut PageWriter) -> TxResult<()> {
+    pub(super) fn repos_of_many(&self, sources: &[Source], after: RepoId, page: &mut PageWriter) -> TxResult<()> {
         let chunk = (2 * page.left / sources.len()).clamp(16, page.left.max(16));
         let mut pages: Vec<VecDeque<i64>> = vec![VecDeque::new(); sources.len()];
         let mut heads = BinaryHeap::new();
@@ -196,7 +195,7 @@ impl Tx<'_> {
 }
 
 /// Takes the rows of a page, and one more that only shows that there are more.
-struct PageWriter {
+pub(super) struct PageWriter {
     text: String,
     left: usize,
     last: RepoId,
@@ -205,6 +204,10 @@ struct PageWriter {
 }
 
 impl PageWriter {
+    pub(super) fn new(limit: usize, after: RepoId, write: fn(&mut String, &str)) -> PageWriter {
+        PageWriter { text: String::with_capacity(limit * 48), left: limit, last: after, write, has_more: false }
+    }
+
     fn push(&mut self, repo: RepoId, did: &str) {
         if self.left == 0 {
             self.has_more = true;

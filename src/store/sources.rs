@@ -95,3 +95,123 @@ impl Tx<'_> {
         Ok(repos)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::{Limits, StoreConfig};
+    use crate::store::{Direct, RepoId};
+    use crate::syntax::CollectionFilter;
+
+    const REPOS: i64 = 20_000;
+    const INVENTED: i64 = 25_000;
+    const PAGE: usize = 500;
+
+    /// Accounts of which each holds one of three collections, or two; every eighth has invented ten more.
+    fn database(folder: &std::path::Path) -> Direct {
+        let filter = CollectionFilter::parse("io.atcr.*").expect("a filter");
+        let config = StoreConfig { path: folder.join("test.db"), filter, limits: Limits::default() };
+        let mut database = Direct::open(&config).expect("a database");
+        database.write(0, |tx| {
+            tx.db.execute_batch(&format!(
+                "INSERT INTO hosts (host_id, hostname, scheme, state, state_since, requested_at, woken_at)
+                     VALUES (1, 'pds.example.com', 'https', 'active', 0, 0, 0);
+                 WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < {REPOS})
+                 INSERT INTO repos (repo_id, did, host_id, active) SELECT n, 'did:web:r' || n || '.com', 1, n % 7 <> 0 FROM n;
+                 INSERT INTO collections (nsid, pattern_id) VALUES ('io.atcr.a', 1), ('io.atcr.b', 1), ('io.atcr.c', 1);
+                 INSERT INTO repo_collections SELECT 1 + repo_id % 3, repo_id, 1 FROM repos;
+                 INSERT INTO repo_collections SELECT 1 + (repo_id + 1) % 3, repo_id, 1 FROM repos WHERE repo_id % 2 = 0;
+                 WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < {INVENTED})
+                 INSERT INTO collections (nsid, pattern_id) SELECT 'io.atcr.x.n' || n, 1 FROM n;
+                 INSERT INTO repo_collections SELECT collection_id, 8 * ((collection_id - 4) / 10 + 1), 1 FROM collections
+                     WHERE nsid LIKE 'io.atcr.x.%';
+                 INSERT INTO pattern_repos SELECT 1, repo_id, sum(record_count) FROM repo_collections GROUP BY 2;
+                 ANALYZE"
+            ))
+        });
+        database
+    }
+
+    fn patterns(texts: &[&str]) -> Vec<NsidPattern> {
+        texts.iter().map(|text| NsidPattern::parse(text).expect("a pattern")).collect()
+    }
+
+    fn write(text: &mut String, did: &str) {
+        text.extend([did, "\n"]);
+    }
+
+    /// The whole list, page by page, and how long the quickest page took.
+    fn walk(database: &mut Direct, texts: &[&str]) -> (Vec<String>, Duration) {
+        let (patterns, mut dids, mut quickest, mut after) = (patterns(texts), Vec::new(), Duration::MAX, RepoId(0));
+        loop {
+            let began = Instant::now();
+            let page = database.read(0, |tx| tx.list_repos_by_collection(&patterns, after, PAGE, write));
+            quickest = quickest.min(began.elapsed());
+            dids.extend(page.text.lines().map(str::to_owned));
+            match page.next_after {
+                Some(last) => after = last,
+                None => return (dids, quickest),
+            }
+        }
+    }
+
+    fn truth(database: &mut Direct, texts: &[&str]) -> BTreeSet<String> {
+        let patterns = patterns(texts);
+        let pairs: Vec<(String, String)> = database.read(0, |tx| {
+            tx.db
+                .prepare(
+                    "SELECT did, nsid FROM repo_collections JOIN repos USING (repo_id) JOIN collections USING (collection_id)
+                     WHERE active = 1",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        });
+        let matches = |nsid: &str| patterns.iter().any(|pattern| pattern.matches(nsid));
+        pairs.into_iter().filter(|(_, nsid)| matches(nsid)).map(|(did, _)| did).collect()
+    }
+
+    #[test]
+    fn every_way_to_put_a_list_together_gives_each_repo_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut database = database(folder.path());
+        let cases: &[(&[&str], usize)] = &[
+            (&["io.atcr.*"], 1),
+            (&["io.atcr.a"], 1),
+            (&["io.atcr.x.*"], 1),
+            (&["io.atcr.x.*", "io.atcr.a"], 1),
+            (&["io.atcr.*", "io.atcr.b"], 2),
+            (&["io.atcr.a", "io.atcr.b", "io.atcr.x.n7"], 3),
+            (&["io.atcr.nobody"], 0),
+            (&["io.atcr.nobody.*"], 0),
+        ];
+        for (texts, sources) in cases {
+            let patterns = patterns(texts);
+            assert_eq!(database.read(0, |tx| tx.sources(&patterns)).len(), *sources, "{texts:?}");
+            let (dids, _) = walk(&mut database, texts);
+            assert_eq!(dids.len(), dids.iter().collect::<BTreeSet<_>>().len(), "{texts:?} names one twice");
+            assert_eq!(dids.into_iter().collect::<BTreeSet<_>>(), truth(&mut database, texts), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn invented_collections_do_not_slow_the_filters_pattern() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut database = database(folder.path());
+        let (_, single) = walk(&mut database, &["io.atcr.a"]);
+        let (_, pattern) = walk(&mut database, &["io.atcr.*"]);
+        let (_, below) = walk(&mut database, &["io.atcr.x.*"]);
+        let began = Instant::now();
+        let merged: Vec<Source> = (1..INVENTED + 4).map(Source::Collection).collect();
+        let mut page = crate::store::list::PageWriter::new(PAGE, RepoId(0), write);
+        database.read(0, |tx| tx.repos_of_many(&merged, RepoId(0), &mut page));
+        let merged = began.elapsed();
+        println!(
+            "a page of {PAGE}: one collection {single:?}, io.atcr.* {pattern:?}, io.atcr.x.* {below:?}, merged {merged:?}"
+        );
+        assert!(pattern < 3 * single, "{pattern:?} is far from {single:?}");
+        assert!(below < merged, "{below:?} is no better than {merged:?}");
+    }
+}

@@ -7,6 +7,7 @@ mod accounts;
 mod announcement;
 mod await_condition;
 mod backfill;
+mod budgets;
 mod chaos;
 mod clock;
 mod command_line;
