@@ -94,7 +94,16 @@ fn judge(tx: &Tx, from: HostId, event: &mut Event, repo: Option<&RepoState>) -> 
     }
     match verdict(&event.fact, repo, from, tx.now()) {
         Verdict::NewRepo if !tx.has_room_for_account(from)? => Ok(Verdict::Reject(Rejected::AccountLimit)),
+        Verdict::Claim if !may_claim(tx, from, repo)? => Ok(Verdict::Reject(Rejected::OtherHost)),
         verdict => Ok(verdict),
+    }
+}
+
+/// Whether the host has not claimed too many accounts already, or has this one.
+fn may_claim(tx: &Tx, from: HostId, repo: Option<&RepoState>) -> TxResult<bool> {
+    match repo {
+        Some(repo) => Ok(tx.has_job(repo.id, from)? || tx.claims_left(from)? > 0),
+        None => Ok(true),
     }
 }
 

@@ -375,7 +375,7 @@ async fn a_repo_whose_event_arrives_within_the_grace_is_not_fetched() {
 #[tokio::test]
 async fn active_repos_that_a_host_no_longer_lists_are_asked_after() {
     let index = Index::new().await;
-    index.write(|tx| ask_after_missing(tx, HERE, RepoId(0), |listed| listed == did().as_str())).await;
+    index.write(|tx| ask_after_missing(tx, HERE, RepoId(0), |listed| listed == RepoId(1))).await;
     assert!(index.write(|tx| tx.claim_repo_jobs(HERE, 9)).await.is_empty());
     index.write(|tx| ask_after_missing(tx, HERE, RepoId(0), |_| false)).await;
     let jobs = index.write(|tx| tx.claim_repo_jobs(HERE, 9)).await;

@@ -1,7 +1,7 @@
 //! Our process in the simulation: it calls what the real tasks call, in steps that the seed puts into any order, and may die at any
 //! write. Between two steps of one task, all others may move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use super::world::{AtFutureCursor, World};
 use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::crawl::get_repo::{self, Failure, Found, StatusAsked};
-use crate::crawl::list_repos::{Seen, Walk};
+use crate::crawl::list_repos::Walk;
 use crate::host::{HostError, ListReposPage, ListedRepo, RepoStatus};
 use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Event, Replaced, Suspect, Verdict};
@@ -72,7 +72,7 @@ enum HostStage {
     Reached,
     Listing(Walk),
     Differ(Walk, Vec<Suspect>),
-    Missing(Seen, RepoId),
+    Missing(HashSet<RepoId>, RepoId),
     Listed,
 }
 
@@ -636,9 +636,12 @@ impl Process {
                         });
                     }
                     let listed = self.write(|tx| index::list_page(tx, host_id, job_id, &repos, saved.as_deref()));
-                    listed.map(|listed| match listed.suspects {
-                        suspects if suspects.is_empty() => after_page(walk),
-                        suspects => HostStage::Differ(walk, suspects),
+                    listed.map(|listed| {
+                        walk.note(&listed.own);
+                        match listed.suspects {
+                            suspects if suspects.is_empty() => after_page(walk),
+                            suspects => HostStage::Differ(walk, suspects),
+                        }
                     })
                 }
             },
@@ -650,7 +653,7 @@ impl Process {
                 missed.map(|_| after_page(walk))
             }
             HostStage::Missing(seen, after) => {
-                let next = self.write(|tx| index::ask_after_missing(tx, host_id, after, |did| seen.contains(did)));
+                let next = self.write(|tx| index::ask_after_missing(tx, host_id, after, |repo| seen.contains(&repo)));
                 next.map(|next| next.map_or(HostStage::Listed, |after| HostStage::Missing(seen, after)))
             }
             HostStage::Listed => {

@@ -11,6 +11,8 @@ use crate::syntax::{Did, Host};
 
 /// How long a claim holds without being renewed.
 const LEASE_MS: i64 = 120_000;
+/// Each costs a look-up, and a row for as long as it is refused.
+const CLAIMS_PER_HOST: i64 = 10_000;
 
 /// What a repo's job is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +125,9 @@ impl Tx<'_> {
         };
         self.db
             .prepare_cached(
-                "INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, created_at)
-                 VALUES (:host, :repo, :kind, 'pending', :due, :now)
+                "INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, created_at, claim)
+                 VALUES (:host, :repo, :kind, 'pending', :due, :now,
+                     (SELECT host_id <> :host FROM repos WHERE repo_id = :repo))
                  ON CONFLICT (repo_id, host_id) WHERE repo_id IS NOT NULL DO UPDATE SET
                      again = CASE WHEN status <> 'in_progress' THEN NULL WHEN again = 'repo' THEN 'repo' ELSE :kind END,
                      kind = CASE WHEN status = 'in_progress' THEN kind
@@ -331,6 +334,18 @@ impl Tx<'_> {
         self.db
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM crawl_queue WHERE repo_id = :repo AND host_id = :host)")?
             .query_row(named_params! {":repo": repo.0, ":host": host_id.0}, |row| row.get(0))
+    }
+
+    /// How many more accounts of other hosts a host may claim before some of its claims are settled. One that is refused stays for a
+    /// while, so that it is not believed again at once.
+    pub fn claims_left(&self, host_id: HostId) -> TxResult<i64> {
+        let claims: i64 = self
+            .db
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT 1 FROM crawl_queue WHERE host_id = :host AND claim = 1 LIMIT :most)",
+            )?
+            .query_row(named_params! {":host": host_id.0, ":most": CLAIMS_PER_HOST}, |row| row.get(0))?;
+        Ok(CLAIMS_PER_HOST - claims)
     }
 
     /// Whether another host has had work on a repo for a minute at most, and it did not fail: it may be its host by now.

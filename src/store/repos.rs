@@ -211,14 +211,14 @@ impl Tx<'_> {
     }
 
     /// Active repos of a host, ascending by id after `after`.
-    pub fn active_repos_of(&self, host_id: HostId, after: RepoId, limit: usize) -> TxResult<Vec<(RepoId, String)>> {
+    pub fn active_repos_of(&self, host_id: HostId, after: RepoId, limit: usize) -> TxResult<Vec<RepoId>> {
         self.db
             .prepare_cached(
-                "SELECT repo_id, did FROM repos WHERE host_id = :host AND repo_id > :after AND active = 1
+                "SELECT repo_id FROM repos WHERE host_id = :host AND repo_id > :after AND active = 1
                  ORDER BY repo_id LIMIT :limit",
             )?
             .query_map(named_params! {":host": host_id.0, ":after": after.0, ":limit": limit as i64}, |row| {
-                Ok((RepoId(row.get(0)?), row.get(1)?))
+                Ok(RepoId(row.get(0)?))
             })?
             .collect()
     }

@@ -182,3 +182,29 @@ async fn an_account_that_moves_to_a_full_host_waits_there() {
     assert_eq!(waiting, [model::did().as_str()]);
     index.assert_counters_hold().await;
 }
+
+#[tokio::test]
+async fn a_host_that_names_the_accounts_of_others_is_heard_up_to_a_bound() {
+    let index = Index::new().await;
+    let rows = |from: usize| -> Vec<ListedRepo> {
+        let row = |n| ListedRepo { did: other_did(n), head: None, rev: None, active: true, status: None };
+        (from..from + 1000).map(row).collect()
+    };
+    for page in 0..11 {
+        index.take_in_unknown(HERE, page * 1000..page * 1000 + 1000).await;
+    }
+    let host_job = index.write(|tx| tx.claim_host_jobs(9)).await.into_iter().find(|job| job.host_id == ELSEWHERE);
+    let host_job = host_job.expect("queued").job_id;
+    for page in 0..11 {
+        let rows = rows(page * 1000);
+        let listed = index.write(move |tx| list_page(tx, ELSEWHERE, host_job, &rows, None)).await;
+        assert!(listed.own.is_empty());
+    }
+    assert_eq!(index.write(|tx| tx.claims_left(ELSEWHERE)).await, 0);
+    assert_eq!(index.write(|tx| tx.claims_left(HERE)).await, 10_000, "its own accounts are no claims");
+    assert_eq!(index.take_in_unknown(ELSEWHERE, 10_999..11_000).await, [Verdict::Reject(Rejected::OtherHost)]);
+    assert_eq!(index.take_in_unknown(ELSEWHERE, 0..1).await, [Verdict::Claim], "this one is being asked about");
+    let job = index.write(|tx| tx.claim_repo_jobs(ELSEWHERE, 1)).await.remove(0).job_id;
+    index.write(move |tx| tx.finish_repo_job(job)).await;
+    assert_eq!(index.take_in_unknown(ELSEWHERE, 10_999..11_000).await, [Verdict::Claim], "one is settled");
+}
