@@ -177,9 +177,9 @@ CREATE TABLE crawl_queue (
     page_cursor      TEXT,                                -- listRepos: saved with the page's repos
     last_error       TEXT,
     created_at       INTEGER NOT NULL,
-    claim            INTEGER NOT NULL DEFAULT 0           -- the repo was another host's when it was queued
+    claim            INTEGER NOT NULL DEFAULT 0           -- 1: the host named another's repo; 2: the repo's DID document named the host
 ) STRICT;
-CREATE INDEX crawl_queue_claims ON crawl_queue (host_id) WHERE claim = 1;
+CREATE INDEX crawl_queue_claims ON crawl_queue (host_id, claim) WHERE claim > 0;
 CREATE UNIQUE INDEX crawl_queue_host ON crawl_queue (host_id) WHERE repo_id IS NULL;
 CREATE UNIQUE INDEX crawl_queue_repo ON crawl_queue (repo_id, host_id) WHERE repo_id IS NOT NULL;
 CREATE INDEX crawl_queue_due_repos ON crawl_queue (host_id, next_attempt_at)

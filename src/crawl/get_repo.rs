@@ -92,7 +92,7 @@ async fn attempt(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failu
 }
 
 fn asker(job: &RepoJob) -> Asker<'_> {
-    Asker { host: &job.host, is_fresh: job.kind == JobKind::Identity }
+    Asker { host: &job.host, is_referred: job.is_referred, is_fresh: job.kind == JobKind::Identity }
 }
 
 /// What the host says of the account by refusing its repo.

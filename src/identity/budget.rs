@@ -31,6 +31,8 @@ const MAX_FAILURES: usize = 50_000;
 pub enum Spent {
     /// The host's: too many of its look-ups came to nothing.
     Host,
+    /// That of look-ups which DID documents caused by naming the host.
+    Referral,
     /// The domain's that a did:web names.
     Domain,
     /// The DID itself gave nothing a short time ago.
@@ -46,6 +48,8 @@ pub(super) struct Purpose<'a> {
     pub did: &'a str,
     /// The registrable domain that is asked, when it is a stranger's.
     pub domain: Option<&'a str>,
+    /// Whether the host was named by the DID document alone: then it is not the host that pays.
+    pub is_referred: bool,
     /// Whether the DID document is said to be new: then it is asked for whatever it gave before.
     pub is_fresh: bool,
 }
@@ -75,7 +79,8 @@ impl Budgets {
     pub(super) fn pay(&mut self, purpose: Purpose, now: Instant) -> Result<(), (Spent, Duration)> {
         let host = self.bucket(self.of_host(purpose), HOST_BURST, HOST_PER_SECOND, now);
         if host.level(now) < 1.0 {
-            return Err((Spent::Host, host.wait(HOST_LEAST, now)));
+            let spent = if purpose.is_referred { Spent::Referral } else { Spent::Host };
+            return Err((spent, host.wait(HOST_LEAST, now)));
         }
         host.take(1.0, now);
         if let Some(failures) = self.failures.get(&self.of_did(purpose)).filter(|_| !purpose.is_fresh)
@@ -130,17 +135,17 @@ impl Budgets {
     }
 
     fn of_host(&self, purpose: Purpose) -> u64 {
-        self.hash(("host", purpose.host))
+        self.hash(("host", purpose.host, purpose.is_referred))
     }
 
     fn of_did(&self, purpose: Purpose) -> u64 {
-        self.hash(("did", purpose.host, purpose.did))
+        self.hash(("did", purpose.host, purpose.is_referred, purpose.did))
     }
 
     fn of_domain(&self, purpose: Purpose) -> Vec<(u64, f64, f64)> {
         let Some(domain) = purpose.domain else { return Vec::new() };
         vec![
-            (self.hash(("domain", purpose.host, domain)), DOMAIN_BURST, DOMAIN_PER_SECOND),
+            (self.hash(("domain", purpose.host, purpose.is_referred, domain)), DOMAIN_BURST, DOMAIN_PER_SECOND),
             (self.hash(("domain of all", domain)), DOMAIN_BURST_OF_ALL, DOMAIN_PER_SECOND_OF_ALL),
         ]
     }
@@ -166,7 +171,7 @@ mod tests {
     const REST: Duration = Duration::from_secs(60);
 
     fn purpose<'a>(host: &'a str, did: &'a str) -> Purpose<'a> {
-        Purpose { host, did, domain: None, is_fresh: false }
+        Purpose { host, did, domain: None, is_referred: false, is_fresh: false }
     }
 
     #[test]
@@ -182,6 +187,18 @@ mod tests {
         assert_eq!(budgets.pay(purpose("hold.example", "did:plc:a"), now), Ok(()));
         assert!((0..5).all(|_| budgets.pay(liar, now + wait).is_ok()), "five a second");
         assert!(budgets.pay(liar, now + wait).is_err());
+    }
+
+    #[test]
+    fn documents_that_name_a_host_spend_nothing_of_it() {
+        let (mut budgets, now) = (Budgets::new(REST), Instant::now());
+        let own = Purpose { domain: Some("liar.example"), ..purpose("pds.example", "did:web:a.liar.example") };
+        let referred = Purpose { is_referred: true, ..own };
+        let spent: Vec<Spent> =
+            (0..100).filter_map(|_| budgets.pay(referred, now).err()).map(|(spent, _)| spent).collect();
+        assert_eq!(spent.last(), Some(&Spent::Referral));
+        budgets.let_rest(referred, now);
+        assert_eq!(budgets.pay(own, now), Ok(()));
     }
 
     #[test]

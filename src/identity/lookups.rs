@@ -24,6 +24,8 @@ pub struct LookUps {
 pub struct Asker<'a> {
     /// The host that names the DID.
     pub host: &'a Host,
+    /// Whether it was the DID document that named the host, and not the host the DID.
+    pub is_referred: bool,
     /// Whether it says that the DID document has changed.
     pub is_fresh: bool,
 }
@@ -45,8 +47,8 @@ impl LookUps {
         let web_host = self.resolver.web_host(did).ok();
         let is_own = web_host.as_ref().is_some_and(|host| host.same_service(asker.host));
         let domain = web_host.as_ref().filter(|_| !is_own).map(Host::registrable_domain);
-        let Asker { host, is_fresh } = asker;
-        let purpose = Purpose { host: host.as_str(), did: did.as_str(), domain, is_fresh };
+        let Asker { host, is_referred, is_fresh } = asker;
+        let purpose = Purpose { host: host.as_str(), did: did.as_str(), domain, is_referred, is_fresh };
         self.pay(purpose)?;
         self.take_turn(did).await;
         let resolved = self.resolver.resolve(did).await;
@@ -70,7 +72,8 @@ impl LookUps {
         if did.method() != DidMethod::Plc {
             return Ok(Vec::new());
         }
-        let purpose = Purpose { host: asker.host.as_str(), did: did.as_str(), domain: None, is_fresh: true };
+        let Asker { host, is_referred, .. } = asker;
+        let purpose = Purpose { host: host.as_str(), did: did.as_str(), domain: None, is_referred, is_fresh: true };
         self.pay(purpose)?;
         self.take_turn(did).await;
         let keys = self.resolver.earlier_keys(did).await?;

@@ -70,6 +70,7 @@ impl IdentityError {
             IdentityError::Invalid(_) => "did_invalid",
             IdentityError::Fetch(error) => error.reason(),
             IdentityError::Budget { spent: Spent::Host, .. } => "lookup_budget_of_host",
+            IdentityError::Budget { spent: Spent::Referral, .. } => "lookup_budget_of_referrals",
             IdentityError::Budget { spent: Spent::Domain, .. } => "lookup_budget_of_domain",
             IdentityError::Budget { spent: Spent::Did, .. } => "did_rests",
         }
@@ -148,6 +149,7 @@ impl Resolver {
 fn in_words(spent: Spent) -> &'static str {
     match spent {
         Spent::Host => "too many DIDs of this host do not exist or live elsewhere: its look-ups wait",
+        Spent::Referral => "too many DIDs named this host in vain: look-ups of such wait",
         Spent::Domain => "the domain that the DID names is asked no more often: look-ups there wait",
         Spent::Did => "the DID gave nothing before: it is not asked for again",
     }

@@ -111,7 +111,7 @@ pub fn not_at_this_host(tx: &Tx, job: &RepoJob, named: Option<&Host>) -> TxResul
     let Some(repo) = tx.repo(&job.did)? else { return Ok(false) };
     let is_own = repo.host_id == job.host_id;
     match named.map(|host| tx.host_id(host)).transpose()?.flatten() {
-        Some(named) if named != repo.host_id => tx.queue_repo(named, repo.id, JobKind::Repo, Urgency::First)?,
+        Some(named) if named != repo.host_id => tx.refer_repo(named, repo.id)?,
         None if is_own && repo.active => tx.set_repo_status(repo.id, false, None)?,
         _ => {}
     }

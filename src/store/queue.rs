@@ -13,6 +13,10 @@ use crate::syntax::{Did, Host};
 const LEASE_MS: i64 = 120_000;
 /// Each costs a look-up, and a row for as long as it is refused.
 const CLAIMS_PER_HOST: i64 = 10_000;
+const REFERRALS_PER_HOST: i64 = 1000;
+/// Values of `claim`: who named the host for an account that is another's.
+const CLAIMED: i64 = 1;
+const REFERRED: i64 = 2;
 
 /// What a repo's job is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct RepoJob {
     pub kind: JobKind,
     /// Claims so far, this one included.
     pub attempts: u32,
+    /// Whether it was the DID document that named the host, and not the host the account.
+    pub is_referred: bool,
 }
 
 /// Which hosts have repo jobs that are due.
@@ -179,7 +185,7 @@ impl Tx<'_> {
                      WHERE host_id = :host AND repo_id IS NOT NULL AND status IN ('pending', 'failed')
                        AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
-                 RETURNING job_id, repo_id, kind, attempts, (SELECT did FROM repos r WHERE r.repo_id = crawl_queue.repo_id)",
+                 RETURNING job_id, repo_id, kind, attempts, (SELECT did FROM repos r WHERE r.repo_id = crawl_queue.repo_id), claim",
             )?
             .query_map(
                 named_params! {
@@ -202,6 +208,7 @@ impl Tx<'_> {
                             _ => JobKind::Repo,
                         },
                         attempts: row.get(3)?,
+                        is_referred: row.get::<_, i64>(5)? == REFERRED,
                     })
                 },
             )?
@@ -336,16 +343,38 @@ impl Tx<'_> {
             .query_row(named_params! {":repo": repo.0, ":host": host_id.0}, |row| row.get(0))
     }
 
+    /// A DID document names a host as its account's: the host is asked, though it said nothing of it itself. What comes of that is
+    /// on nobody's account, so that no document can spend what the host has; past a bound the host has to name the account.
+    pub fn refer_repo(&self, named: HostId, repo: RepoId) -> TxResult<()> {
+        let is_new = !self.has_job(repo, named)?;
+        if is_new && self.claims(named, REFERRED, REFERRALS_PER_HOST)? >= REFERRALS_PER_HOST {
+            return Ok(());
+        }
+        self.queue_repo(named, repo, JobKind::Repo, Urgency::First)?;
+        if is_new {
+            self.db
+                .prepare_cached(
+                    "UPDATE crawl_queue SET claim = :referred WHERE repo_id = :repo AND host_id = :host AND claim = 1",
+                )?
+                .execute(named_params! {":referred": REFERRED, ":repo": repo.0, ":host": named.0})?;
+        }
+        Ok(())
+    }
+
     /// How many more accounts of other hosts a host may claim before some of its claims are settled. One that is refused stays for a
     /// while, so that it is not believed again at once.
     pub fn claims_left(&self, host_id: HostId) -> TxResult<i64> {
-        let claims: i64 = self
-            .db
+        Ok(CLAIMS_PER_HOST - self.claims(host_id, CLAIMED, CLAIMS_PER_HOST)?)
+    }
+
+    /// Counts a host's jobs of this kind of claim, up to `most`.
+    fn claims(&self, host_id: HostId, claim: i64, most: i64) -> TxResult<i64> {
+        self.db
             .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM crawl_queue WHERE host_id = :host AND claim = 1 LIMIT :most)",
+                "SELECT count(*) FROM (SELECT 1 FROM crawl_queue
+                 WHERE host_id = :host AND claim = :claim AND claim > 0 LIMIT :most)",
             )?
-            .query_row(named_params! {":host": host_id.0, ":most": CLAIMS_PER_HOST}, |row| row.get(0))?;
-        Ok(CLAIMS_PER_HOST - claims)
+            .query_row(named_params! {":host": host_id.0, ":claim": claim, ":most": most}, |row| row.get(0))
     }
 
     /// Whether another host has had work on a repo for a minute at most, and it did not fail: it may be its host by now.

@@ -208,3 +208,24 @@ async fn a_host_that_names_the_accounts_of_others_is_heard_up_to_a_bound() {
     index.write(move |tx| tx.finish_repo_job(job)).await;
     assert_eq!(index.take_in_unknown(ELSEWHERE, 10_999..11_000).await, [Verdict::Claim], "one is settled");
 }
+
+#[tokio::test]
+async fn a_host_that_a_document_names_is_asked_on_nobodys_account_and_within_a_bound() {
+    let index = Index::new().await;
+    index.take_in_unknown(HERE, 0..1001).await;
+    let elsewhere = Host::parse("elsewhere.example.com", HostPolicy::PublicOnly).expect("a host");
+    let referred = index
+        .write(move |tx| {
+            for job in tx.claim_repo_jobs(HERE, 2000)? {
+                assert!(!job.is_referred);
+                not_at_this_host(tx, &job, Some(&elsewhere))?;
+            }
+            tx.claim_repo_jobs(ELSEWHERE, 2000)
+        })
+        .await;
+    assert_eq!((referred.len(), referred.iter().all(|job| job.is_referred)), (1000, true));
+    assert_eq!(index.write(|tx| tx.claims_left(ELSEWHERE)).await, 10_000, "it can still name accounts itself");
+    assert_eq!(index.take_in_unknown(ELSEWHERE, 1000..1001).await, [Verdict::Claim]);
+    let own = index.write(|tx| tx.claim_repo_jobs(ELSEWHERE, 1)).await;
+    assert_eq!(own.iter().map(|job| job.is_referred).collect::<Vec<_>>(), [false]);
+}

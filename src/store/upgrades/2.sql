@@ -53,7 +53,7 @@ CREATE INDEX repos_truncated ON repos (host_id) WHERE truncated = 1;
 ALTER TABLE crawl_queue ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;
 UPDATE crawl_queue SET claim = 1 WHERE repo_id IS NOT NULL
     AND host_id <> (SELECT host_id FROM repos r WHERE r.repo_id = crawl_queue.repo_id);
-CREATE INDEX crawl_queue_claims ON crawl_queue (host_id) WHERE claim = 1;
+CREATE INDEX crawl_queue_claims ON crawl_queue (host_id, claim) WHERE claim > 0;
 
 ALTER TABLE subscriptions ADD COLUMN slowed_since INTEGER;
 
