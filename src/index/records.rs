@@ -54,7 +54,7 @@ impl<'t, 'db> RowWriter<'t, 'db> {
         self.enter(nsid)?;
         let room = self.room()?;
         let size_bytes = json.len() as i64;
-        if room.records == 0 || room.bytes < size_bytes || !self.may_enter(room)? {
+        if room.records <= 0 || room.bytes < size_bytes || !self.may_enter(room)? {
             self.counts.over_limit += 1;
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl<'t, 'db> RowWriter<'t, 'db> {
 
     /// Whether no further record has room; then what follows need not be looked at.
     pub(super) fn is_full(&mut self) -> TxResult<bool> {
-        Ok(self.room()?.records == 0)
+        Ok(self.room()?.records <= 0)
     }
 
     /// Counts a record that was not even tried.
@@ -95,7 +95,7 @@ impl<'t, 'db> RowWriter<'t, 'db> {
     fn replace(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str, before: i64) -> TxResult<()> {
         let room = self.room()?;
         let growth = json.len() as i64 - before;
-        if growth > room.bytes {
+        if growth > room.bytes.max(0) {
             self.counts.over_limit += 1;
             return self.delete(nsid, rkey);
         }

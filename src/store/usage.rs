@@ -13,7 +13,7 @@ const MOST_WAITING: i64 = 1000;
 const COLLECTIONS_PER_REPO: i64 = 10_000;
 const NAMES_PER_HOST: i64 = 25_000;
 
-/// What a repo may take more, in its own right and within its host's share; nothing of it below 0 when a limit was lowered.
+/// What a repo may take more, in its own right and within its host's share; below 0 where a limit was lowered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Records.
@@ -62,13 +62,13 @@ impl Tx<'_> {
                  FROM repos r LEFT JOIN host_usage u ON u.host_id = r.host_id WHERE r.repo_id = :repo",
             )?
             .query_row(named_params! {":repo": repo.0}, |row| {
-                let left = |limit: i64, used: i64| (limit - used).max(0);
+                let left = |limit: i64, used: usize| Ok::<i64, rusqlite::Error>(limit - row.get::<_, i64>(used)?);
                 Ok(Room {
                     host_id: HostId(row.get(0)?),
-                    records: left(records_per_repo, row.get(1)?).min(left(records_per_host, row.get(4)?)),
-                    bytes: left(bytes_per_repo, row.get(2)?).min(left(bytes_per_host, row.get(5)?)),
-                    collections: left(COLLECTIONS_PER_REPO, row.get(3)?),
-                    names: left(NAMES_PER_HOST, row.get(6)?),
+                    records: left(records_per_repo, 1)?.min(left(records_per_host, 4)?),
+                    bytes: left(bytes_per_repo, 2)?.min(left(bytes_per_host, 5)?),
+                    collections: left(COLLECTIONS_PER_REPO, 3)?,
+                    names: left(NAMES_PER_HOST, 6)?,
                 })
             })
     }
@@ -240,4 +240,90 @@ pub(super) fn adopt_limits(db: &Connection, limits: &Limits, before: Option<&str
         db.execute("UPDATE repos SET unproven = 1 WHERE truncated = 1", [])?;
     }
     Ok(now.map(|limit| limit.to_string()).join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::store::{Direct, OpenError};
+    use crate::syntax::CollectionFilter;
+
+    fn open(folder: &Path, filter: &str, limits: Limits) -> Result<Direct, OpenError> {
+        let filter = CollectionFilter::parse(filter).expect("a filter");
+        Direct::open(&StoreConfig { path: folder.join("test.db"), filter, limits })
+    }
+
+    /// A file as version 1 left it: two hosts, three accounts, a collection that nobody has any more.
+    fn file_of_version_1(folder: &Path) {
+        let db = Connection::open(folder.join("test.db")).expect("a file");
+        db.execute_batch(include_str!("../../tests/schemas/1.sql")).expect("the schema");
+        db.execute_batch(
+            "PRAGMA application_id = 0x7369676e; PRAGMA user_version = 1;
+             INSERT INTO meta VALUES ('instance_id', '0123456789abcdef'), ('filter', 'a.b.c,io.atcr.*'),
+                 ('complete_filter', 'a.b.c,io.atcr.*');
+             INSERT INTO hosts (host_id, hostname, scheme, state, state_since, requested_at, woken_at) VALUES
+                 (1, 'a.example.com', 'https', 'active', 0, 7, 0), (2, 'b.example.com', 'https', 'active', 0, 8, 0);
+             INSERT INTO repos (repo_id, did, host_id, active) VALUES
+                 (1, 'did:web:a.com', 1, 1), (2, 'did:web:b.com', 1, 1), (3, 'did:web:c.com', 2, 1);
+             INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, created_at) VALUES
+                 (1, 1, 'repo', 'pending', 0, 0), (1, 3, 'repo', 'pending', 0, 0);
+             INSERT INTO collections VALUES (1, 'io.atcr.a'), (2, 'io.atcr.b'), (3, 'a.b.c'), (4, 'io.atcr.nobody');
+             INSERT INTO indexed_records VALUES (1, 1, 'x', zeroblob(32), '{\"é\":1}', 0), (1, 1, 'y', zeroblob(32), '{}', 0),
+                 (2, 1, 'x', zeroblob(32), '{}', 0), (2, 3, 'x', zeroblob(32), '{}', 0), (3, 3, 'x', zeroblob(32), '{}', 0);
+             INSERT INTO repo_collections VALUES (1, 1, 2), (2, 1, 1), (2, 3, 1), (3, 3, 1)",
+        )
+        .expect("rows");
+    }
+
+    #[test]
+    fn a_file_of_version_1_is_brought_up_with_its_counters_and_patterns() {
+        let folder = tempfile::tempdir().expect("a folder");
+        file_of_version_1(folder.path());
+        let mut database = open(folder.path(), "a.b.c,io.atcr.*", Limits::default()).expect("brought up");
+        assert_eq!(database.read(0, |tx| tx.wrong_counts()), 0);
+        let usage = |tx: &Tx| -> TxResult<Vec<(i64, i64, i64)>> {
+            let mut rows = tx.db.prepare("SELECT accounts, records, record_bytes FROM host_usage ORDER BY host_id")?;
+            rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        };
+        assert_eq!(database.read(0, usage), [(2, 3, 12), (1, 2, 4)]);
+        assert_eq!(database.read(0, |tx| tx.listed_dids("io.atcr.*")), ["did:web:a.com", "did:web:c.com"]);
+        assert_eq!(database.read(0, |tx| tx.listed_dids("a.b.c")), ["did:web:c.com"]);
+        let claims = database.write(0, |tx| tx.claim_repo_jobs(HostId(1), 9));
+        assert_eq!(claims.len(), 2);
+        assert_eq!(database.read(0, |tx| tx.claims_left(HostId(1))), 9_999);
+    }
+
+    #[test]
+    fn another_filter_makes_counters_and_patterns_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        file_of_version_1(folder.path());
+        for (filter, listed) in [("io.atcr.*", 2), ("*", 2), ("io.atcr.a,a.b.*", 1), ("io.atcr.b", 0)] {
+            let mut database = open(folder.path(), filter, Limits::default()).expect("opened");
+            assert_eq!(database.read(0, |tx| tx.wrong_counts()), 0, "{filter}");
+            let first = filter.split(',').next().expect("one");
+            assert_eq!(database.read(0, |tx| tx.listed_dids(first)).len(), listed, "{filter}");
+        }
+    }
+
+    #[test]
+    fn truncated_repos_are_fetched_again_when_a_limit_was_raised() {
+        let folder = tempfile::tempdir().expect("a folder");
+        file_of_version_1(folder.path());
+        let unproven = |limits: Limits| {
+            let mut database = open(folder.path(), "io.atcr.*", limits).expect("opened");
+            database.write(0, |tx| {
+                tx.set_truncated(RepoId(1), true)?;
+                Ok(tx.audit_repos()?.iter().map(|repo| repo.unproven).collect::<Vec<_>>())
+            })
+        };
+        let (less, more) = (Limits { records_per_repo: 10, ..Limits::default() }, Limits::default());
+        assert_eq!(unproven(more), [false; 3]);
+        assert_eq!(unproven(less), [false; 3]);
+        assert_eq!(unproven(more), [true, false, false]);
+    }
 }

@@ -79,6 +79,25 @@ async fn a_record_that_outgrows_the_room_loses_its_row() {
 }
 
 #[tokio::test]
+async fn rows_past_a_limit_that_was_lowered_stay_and_make_no_room_until_enough_are_gone() {
+    let index = Index::with(Limits { records_per_repo: 2, bytes_per_repo: 3, ..Limits::default() }).await;
+    let rows = [("a", 1), ("b", 2), ("c", 3), ("d", 4)].map(|(rkey, n)| (rkey, cid(n)));
+    index
+        .write(move |tx| {
+            let collection = tx.new_collection("io.atcr.a", HERE)?;
+            rows.iter().try_for_each(|(rkey, cid)| tx.insert_record(collection.id, RepoId(1), rkey, *cid, "{}"))?;
+            tx.adjust_count(collection.id, RepoId(1), 4)?;
+            let patterns = collection.pattern.map(|pattern| (pattern, 4)).into_iter().collect();
+            tx.change_usage(RepoId(1), &crate::store::UsageChange { records: 4, bytes: 8, collections: 1, patterns })
+        })
+        .await;
+    let changes = vec![put("io.atcr.a", "a"), remove("io.atcr.a", "b"), put("io.atcr.a", "e")];
+    index.take_in(HERE, vec![commit(4, changes)]).await;
+    assert_eq!(index.paths().await, ["io.atcr.a/a", "io.atcr.a/c", "io.atcr.a/d"]);
+    index.assert_counters_hold().await;
+}
+
+#[tokio::test]
 async fn a_repo_that_fits_again_is_whole() {
     let index = Index::with(Limits { records_per_repo: 2, ..Limits::default() }).await;
     let Replaced::Done(changed) = index.replace(HERE, &["io.atcr.a/1", "io.atcr.a/2", "io.atcr.b/1"]).await else {
