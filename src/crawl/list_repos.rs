@@ -10,11 +10,13 @@ use tokio::time::Instant;
 
 use super::{Crawler, Ended};
 use crate::host::{HostError, ListReposPage, ListedRepo, full_jitter};
-use crate::index;
+use crate::index::{self, Listed};
 use crate::metrics;
 use crate::store::{Durability, HostId, HostJob, RepoId, StoreError};
 
 const PAGE_REPOS: u16 = 1000;
+/// Rows of a page in one transaction.
+const PART_REPOS: usize = 100;
 /// Against hosts that make up new page cursors for ever: 100 million accounts.
 const MAX_PAGES: usize = 100_000;
 const RETRY_CAP: Duration = Duration::from_secs(3600);
@@ -104,6 +106,7 @@ async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>,
     // Read after the firehose stands: a connection without a cursor starts the listing again.
     let mut walk = Walk::from(crawler.store.read(move |tx| tx.page_cursor(job_id)).await?);
     for _ in 0..MAX_PAGES {
+        let asked = walk.page_cursor().map(str::to_owned);
         let page = match crawler.client.list_repos(&job.host, walk.page_cursor(), PAGE_REPOS).await {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
@@ -111,11 +114,8 @@ async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>,
         let skipped = page.skipped;
         crawler.metrics.listed_rows_skipped(skipped as u64);
         let repos = walk.pass(page);
-        let saved = walk.page_cursor().map(str::to_owned);
-        let listed = crawler
-            .store
-            .write(Durability::Replayable, move |tx| index::list_page(tx, host_id, job_id, &repos, saved.as_deref()))
-            .await?;
+        let next = walk.page_cursor().map(str::to_owned);
+        let listed = take_in(crawler, job, repos, asked, next).await?;
         let (new, waiting, queued, differ) = (listed.new, listed.waiting, listed.queued, listed.suspects.len());
         walk.note(&listed.own);
         tracing::debug!(host = %job.host, new, waiting, queued, differ, skipped, "listed a page of repos");
@@ -138,6 +138,31 @@ async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>,
     let compare_in = crawler.compare_every.mul_f64(0.85 + 0.15 * fastrand::f64());
     crawler.store.write(Durability::Replayable, move |tx| tx.finish_host_job(job_id, compare_in)).await?;
     Ok(Ok(()))
+}
+
+/// Takes in a page, a part at a time, so that others write between two of them; where to go on is saved with the last.
+async fn take_in(
+    crawler: &Crawler,
+    job: &HostJob,
+    mut repos: Vec<ListedRepo>,
+    asked: Option<String>,
+    next: Option<String>,
+) -> Result<Listed, StoreError> {
+    let (host_id, job_id) = (job.host_id, job.job_id);
+    let mut listed = Listed::default();
+    loop {
+        let rest = repos.split_off(repos.len().min(PART_REPOS));
+        let part = std::mem::replace(&mut repos, rest);
+        let saved = if repos.is_empty() { next.clone() } else { asked.clone() };
+        let part = crawler
+            .store
+            .write(Durability::Replayable, move |tx| index::list_page(tx, host_id, job_id, &part, saved.as_deref()))
+            .await?;
+        listed.add(part);
+        if repos.is_empty() {
+            return Ok(listed);
+        }
+    }
 }
 
 async fn ask_after_missing(crawler: &Crawler, host_id: HostId, seen: HashSet<RepoId>) -> Result<(), StoreError> {

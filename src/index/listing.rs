@@ -24,6 +24,17 @@ pub struct Listed {
     pub own: Vec<RepoId>,
 }
 
+impl Listed {
+    /// Adds what a further part of the page came to.
+    pub fn add(&mut self, part: Listed) {
+        self.new += part.new;
+        self.waiting += part.waiting;
+        self.queued += part.queued;
+        self.suspects.extend(part.suspects);
+        self.own.extend(part.own);
+    }
+}
+
 /// A listed repo that differed from what was indexed at that time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suspect {

@@ -1,4 +1,5 @@
 //! `crawl_queue`: what is to be done, by whom it is being done, and when it is tried again.
+//! What is asked at every turn of the crawl names its index: left to itself, SQLite goes through all that is pending instead.
 
 use std::time::Duration;
 
@@ -153,7 +154,7 @@ impl Tx<'_> {
             .prepare_cached(
                 "UPDATE crawl_queue SET status = 'in_progress', attempts = attempts + 1, lease_expires_at = :lease, again = NULL
                  WHERE job_id IN (
-                     SELECT job_id FROM crawl_queue
+                     SELECT job_id FROM crawl_queue INDEXED BY crawl_queue_due_hosts
                      WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed') AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
                  RETURNING job_id, host_id, attempts,
@@ -181,7 +182,7 @@ impl Tx<'_> {
             .prepare_cached(
                 "UPDATE crawl_queue SET status = 'in_progress', attempts = attempts + 1, lease_expires_at = :lease, again = NULL
                  WHERE job_id IN (
-                     SELECT job_id FROM crawl_queue
+                     SELECT job_id FROM crawl_queue INDEXED BY crawl_queue_due_repos
                      WHERE host_id = :host AND repo_id IS NOT NULL AND status IN ('pending', 'failed')
                        AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
@@ -220,13 +221,14 @@ impl Tx<'_> {
         let mut due = Due::default();
         let mut statement = self.db.prepare_cached(
             "WITH RECURSIVE with_jobs (host_id) AS (
-                 SELECT min(host_id) FROM crawl_queue WHERE repo_id IS NOT NULL AND status IN ('pending', 'failed')
+                 SELECT min(host_id) FROM crawl_queue INDEXED BY crawl_queue_due_repos
+                 WHERE repo_id IS NOT NULL AND status IN ('pending', 'failed')
                  UNION ALL
-                 SELECT (SELECT min(q.host_id) FROM crawl_queue q
+                 SELECT (SELECT min(q.host_id) FROM crawl_queue q INDEXED BY crawl_queue_due_repos
                          WHERE q.repo_id IS NOT NULL AND q.status IN ('pending', 'failed') AND q.host_id > w.host_id)
                  FROM with_jobs w WHERE w.host_id IS NOT NULL)
              SELECT w.host_id, h.woken_at,
-                 (SELECT min(q.next_attempt_at) FROM crawl_queue q
+                 (SELECT min(q.next_attempt_at) FROM crawl_queue q INDEXED BY crawl_queue_due_repos
                   WHERE q.repo_id IS NOT NULL AND q.status IN ('pending', 'failed') AND q.host_id = w.host_id)
              FROM with_jobs w JOIN hosts h ON h.host_id = w.host_id",
         )?;
@@ -246,7 +248,7 @@ impl Tx<'_> {
     pub fn next_host_job_at(&self) -> TxResult<Option<i64>> {
         self.db
             .prepare_cached(
-                "SELECT min(next_attempt_at) FROM crawl_queue
+                "SELECT min(next_attempt_at) FROM crawl_queue INDEXED BY crawl_queue_due_hosts
                  WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed')",
             )?
             .query_row([], |row| row.get(0))
