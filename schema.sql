@@ -35,7 +35,9 @@ CREATE TABLE host_usage (
     host_id      INTEGER PRIMARY KEY REFERENCES hosts (host_id),
     accounts     INTEGER NOT NULL DEFAULT 0,              -- rows of `repos`
     records      INTEGER NOT NULL DEFAULT 0,              -- rows of `indexed_records`
-    record_bytes INTEGER NOT NULL DEFAULT 0               -- their record_data
+    record_bytes INTEGER NOT NULL DEFAULT 0,              -- their record_data
+    names        INTEGER NOT NULL DEFAULT 0,              -- rows of `collections` that it brought
+    waiting      INTEGER NOT NULL DEFAULT 0               -- rows of `waiting_accounts`
 ) STRICT;
 
 -- Accounts of a host that is at its limit: the first thousand, for the operator to see. They are listed again when it is raised.
@@ -76,7 +78,8 @@ CREATE TABLE subscriptions (
     last_event_at     INTEGER,
     restarts          INTEGER NOT NULL DEFAULT 0,         -- how often a silent connection was given up: a change asks for it
     relist_on_connect INTEGER NOT NULL DEFAULT 0,         -- repos were listed while the firehose was down: list them once more
-    last_error        TEXT
+    last_error        TEXT,
+    slowed_since      INTEGER                             -- since when it sends more events than its limits let through; NULL: it does not
 ) STRICT;
 
 -- One narrow row per account, matching records or not: with rev and data its chain of commits can be followed.
@@ -95,9 +98,12 @@ CREATE TABLE repos (
     data           BLOB,                                  -- CID of its MST root; NULL: never fetched and verified
     taken_down     INTEGER NOT NULL DEFAULT 0,            -- hidden by the operator: its DID is in `takedowns`
     truncated      INTEGER NOT NULL DEFAULT 0,            -- a limit on its rows or its host's was met: some matching records are not kept
-    record_bytes   INTEGER NOT NULL DEFAULT 0             -- bytes of record_data in its rows
+    record_bytes   INTEGER NOT NULL DEFAULT 0,            -- bytes of record_data in its rows
+    record_count   INTEGER NOT NULL DEFAULT 0,            -- its rows of `indexed_records`
+    collection_count INTEGER NOT NULL DEFAULT 0           -- its rows of `repo_collections`
 ) STRICT;
 CREATE INDEX repos_by_host ON repos (host_id);
+CREATE INDEX repos_truncated ON repos (host_id) WHERE truncated = 1;
 
 -- The signing key that the DID document named when the repo was last resolved, as did:key. Only for repos that were fetched: a
 -- good commit then costs no request, also after a restart.
@@ -108,10 +114,19 @@ CREATE TABLE identities (
     checked_at  INTEGER                                   -- when a bad signature last had it asked for
 ) STRICT;
 
--- The text of each collection once: 100,000 rows of one collection share four bytes instead of repeating its NSID.
+-- The patterns of the filter that more than one collection can match; none of them covers another.
+CREATE TABLE patterns (
+    pattern_id INTEGER PRIMARY KEY,
+    pattern    TEXT NOT NULL UNIQUE                       -- 'io.atcr.*' or '*'
+) STRICT;
+
+-- The text of each collection once: 100,000 rows of one collection share four bytes instead of repeating its NSID. It goes with the
+-- last record.
 CREATE TABLE collections (
     collection_id INTEGER PRIMARY KEY,
-    nsid          TEXT NOT NULL UNIQUE
+    nsid          TEXT NOT NULL UNIQUE,
+    pattern_id    INTEGER REFERENCES patterns (pattern_id), -- the pattern that matches it; NULL: the filter names it
+    brought_by    INTEGER                                 -- host_id whose record had it first: a host may bring only so many names
 ) STRICT;
 
 -- The index. WITHOUT ROWID and in this order, so that the rows of one collection and repo lie together.
@@ -135,6 +150,15 @@ CREATE TABLE repo_collections (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX repo_collections_by_repo ON repo_collections (repo_id);
 
+-- The same summary for the filter's patterns: `io.atcr.*` costs what one collection costs, however many names there are. Made anew when
+-- the filter changes. No foreign key to repos: it would ask for an index of its own.
+CREATE TABLE pattern_repos (
+    pattern_id   INTEGER NOT NULL REFERENCES patterns (pattern_id),
+    repo_id      INTEGER NOT NULL,
+    record_count INTEGER NOT NULL CHECK (record_count > 0),
+    PRIMARY KEY (pattern_id, repo_id)
+) STRICT, WITHOUT ROWID;
+
 -- Work to do. A host has one row for good (repo_id NULL): pending -> in_progress (probe, list its repos) -> subscribed, until it is
 -- compared again. A repo has
 -- a row only while there is work on it. `failed` waits for `next_attempt_at` like `pending`, and says why in `last_error`.
@@ -152,8 +176,10 @@ CREATE TABLE crawl_queue (
     reindex          INTEGER NOT NULL DEFAULT 0,          -- queued by a wider filter, and not tried yet
     page_cursor      TEXT,                                -- listRepos: saved with the page's repos
     last_error       TEXT,
-    created_at       INTEGER NOT NULL
+    created_at       INTEGER NOT NULL,
+    claim            INTEGER NOT NULL DEFAULT 0           -- 1: the host named another's repo; 2: the repo's DID document named the host
 ) STRICT;
+CREATE INDEX crawl_queue_claims ON crawl_queue (host_id, claim) WHERE claim > 0;
 CREATE UNIQUE INDEX crawl_queue_host ON crawl_queue (host_id) WHERE repo_id IS NULL;
 CREATE UNIQUE INDEX crawl_queue_repo ON crawl_queue (repo_id, host_id) WHERE repo_id IS NOT NULL;
 CREATE INDEX crawl_queue_due_repos ON crawl_queue (host_id, next_attempt_at)

@@ -6,12 +6,14 @@
 //! setting, its value and what is accepted.
 
 mod flags;
+mod limits;
 mod setting;
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use flags::{BackupFlags, DatabaseFlag, Flags, InternalAddrFlag, RepoFlags, SurfaceFlags};
+pub use flags::{BackupFlags, DatabaseFlag, Flags, InternalAddrFlag, LimitFlags, RepoFlags, SurfaceFlags};
+pub use limits::{EventLimits, Limits};
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -48,6 +50,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// The collections whose records are indexed.
     pub filter: CollectionFilter,
+    /// What hosts may take of it.
+    pub limits: Limits,
 }
 
 /// The two listeners.
@@ -90,8 +94,6 @@ pub struct ReposConfig {
     pub max_bytes: usize,
     /// What all repos that are being fetched and verified may take of memory together.
     pub memory_bytes: usize,
-    /// How many matching records of one repo are kept.
-    pub max_records: usize,
 }
 
 /// The form of the log lines on stderr.
@@ -116,6 +118,7 @@ impl Config {
             store: StoreConfig {
                 path: resolver.require(&setting::DATABASE_PATH, flags.database.database_path, values::path)?,
                 filter: resolver.require(&setting::COLLECTIONS, flags.collections, values::filter)?,
+                limits: limits::resolve(&resolver, flags.limits)?,
             },
             http: HttpConfig {
                 addr: resolver.require(&setting::HTTP_ADDR, flags.http_addr, values::address)?,
@@ -145,11 +148,6 @@ impl Config {
                 memory_bytes: resolver.require(&setting::REPO_MEMORY, flags.repos.repo_memory, |value| {
                     values::size(value, 16 << 20..=64 << 30)
                 })?,
-                max_records: resolver.require(
-                    &setting::MAX_RECORDS_PER_REPO,
-                    flags.repos.max_records_per_repo,
-                    |value| values::number(value, 1..=10_000_000),
-                )?,
             },
             log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
             outbound: OutboundConfig {

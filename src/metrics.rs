@@ -10,6 +10,7 @@ mod tests;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -32,6 +33,7 @@ struct Inner {
     events: Family<EventLabels, Counter>,
     bad_frames: Family<ReasonLabels, Counter>,
     firehose_connects: Family<OutcomeLabels, Counter>,
+    firehose_paused_seconds: Counter<f64, AtomicU64>,
     crawl_jobs: Family<JobLabels, Counter>,
     listed_rows_skipped: Counter,
     missed_commits: Counter,
@@ -89,6 +91,14 @@ pub struct Sizes {
     pub records: i64,
     /// Repos known to be out of step with their host.
     pub desynchronized_repos: i64,
+    /// Repos of which a limit keeps some records out of the index.
+    pub truncated_repos: i64,
+    /// Accounts that wait for room at their host.
+    pub waiting_accounts: i64,
+    /// Hosts that send more events than their limits let through.
+    pub slowed_hosts: i64,
+    /// Collections that somebody has a record of.
+    pub collections: i64,
     /// Repos that wait to be fetched again since the filter was widened.
     pub repos_to_reindex: i64,
     /// Live events that wait for their repo.
@@ -162,6 +172,11 @@ impl Metrics {
         let events = add.family("events", "Firehose messages by kind and outcome");
         let bad_frames = add.family("bad_frames", "Firehose frames that made no sense, by reason");
         let firehose_connects = add.family("firehose_connects", "Attempts to connect a firehose, by outcome");
+        let firehose_paused_seconds = add.metric(
+            "firehose_paused_seconds",
+            "Time that firehoses were not read because their hosts sent more than their limits let through",
+            Counter::default(),
+        );
         let crawl_jobs = add.family("crawl_jobs", "Finished attempts at crawl jobs by kind and outcome");
         let listed_rows_skipped = add.counter("listed_rows_skipped", "Rows of listRepos that made no sense");
         let missed_commits =
@@ -189,6 +204,7 @@ impl Metrics {
             events,
             bad_frames,
             firehose_connects,
+            firehose_paused_seconds,
             crawl_jobs,
             listed_rows_skipped,
             missed_commits,
@@ -218,6 +234,11 @@ impl Metrics {
     /// Counts an attempt to connect a firehose.
     pub fn firehose_connect(&self, outcome: &'static str) {
         self.0.firehose_connects.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a pause in reading a firehose.
+    pub fn firehose_paused(&self, pause: Duration) {
+        self.0.firehose_paused_seconds.inc_by(pause.as_secs_f64());
     }
 
     /// Counts an attempt at a crawl job: "done", or the reason why it was not.
@@ -301,6 +322,10 @@ impl Sizes {
             ("records", "Indexed records", self.records),
             ("clock_behind", "1 when most hosts are ahead of our clock", i64::from(self.clock_is_behind)),
             ("desynchronized_repos", "Repos known to be out of step with their host", self.desynchronized_repos),
+            ("truncated_repos", "Repos of which a limit keeps some records out of the index", self.truncated_repos),
+            ("waiting_accounts", "Accounts that wait for room at their host", self.waiting_accounts),
+            ("slowed_hosts", "Hosts that send more events than their limits let through", self.slowed_hosts),
+            ("collections", "Collections that somebody has a record of", self.collections),
             ("repos_to_reindex", "Repos to be fetched again since the filter was widened", self.repos_to_reindex),
             ("held_events", "Live events that wait for their repo", self.held_events),
             ("connected_firehoses", "Firehoses connected now", self.connected_firehoses),

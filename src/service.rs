@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crawl::{self, Crawler};
 use crate::host::{Client, Outbound};
-use crate::identity::Resolver;
+use crate::identity::LookUps;
 use crate::metrics::Metrics;
 use crate::repo::KeepLimits;
 use crate::store::Store;
@@ -86,16 +86,17 @@ impl Service {
         let readiness = Readiness::new();
         let outbound = outbound(&config);
         let client = Arc::new(Client::new(outbound).context("cannot make an HTTP client")?);
-        let resolver = Arc::new(Resolver::new(client.clone(), config.outbound.plc_url.parse()?));
+        let plc_rate = config.store.limits.plc_requests_per_second;
+        let look_ups = LookUps::new(client.clone(), config.outbound.plc_url.parse()?, plc_rate, timing.crawl.did_rest);
         let clock = Clock::default();
         let crawler = Crawler {
             store: store.clone(),
             client: client.clone(),
-            resolver,
+            look_ups: Arc::new(look_ups),
             metrics: metrics.clone(),
             clock: clock.clone(),
             compare_every: timing.crawl.compare_every.unwrap_or(config.crawl.interval),
-            keep: KeepLimits::of_records(config.repos.max_records),
+            keep: KeepLimits::of_records(usize::try_from(config.store.limits.records_per_repo).unwrap_or(usize::MAX)),
             timing: timing.crawl,
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

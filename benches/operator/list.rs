@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fake_network::Network;
 use rusqlite::Connection;
 use serde_json::Value;
-use signpost::config::StoreConfig;
+use signpost::config::{Limits, StoreConfig};
 use signpost::store::Store;
 use signpost::syntax::CollectionFilter;
 use tokio_util::sync::CancellationToken;
@@ -56,8 +56,11 @@ pub async fn run() {
 
 /// Makes the database as signpost does, and fills the tables that the list is answered from.
 async fn fill(path: &Path) {
-    let config =
-        StoreConfig { path: path.to_owned(), filter: CollectionFilter::parse("io.atcr.*").expect("it is a pattern") };
+    let config = StoreConfig {
+        path: path.to_owned(),
+        filter: CollectionFilter::parse("io.atcr.*").expect("it is a pattern"),
+        limits: Limits::default(),
+    };
     let store = Store::open(&config, CancellationToken::new()).expect("the directory is empty");
     store.close().await;
     drop(store);
@@ -90,6 +93,8 @@ fn insert(mut db: Connection) -> rusqlite::Result<()> {
             }
         }
     }
+    // The next start makes the summary of its patterns anew.
+    tx.execute_batch("DELETE FROM patterns")?;
     tx.commit()
 }
 

@@ -52,6 +52,8 @@ impl Signpost {
         let mut process = Command::new(BINARY)
             .args(["serve", "--allow-private-hosts", "--plc-url", network.plc_url()])
             .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0"])
+            // The machine is measured, not our restraint.
+            .args(["--plc-requests-per-second", "100000", "--host-events-per-second", "1000000"])
             .arg("--database-path")
             .arg(database)
             .stdin(Stdio::null())

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::StoreConfig;
+use crate::config::{Limits, StoreConfig};
 use crate::repo::DagCid;
-use crate::store::{Durability, HostId, Status, Tx};
+use crate::store::{Durability, HostId, Status, Tx, UsageChange};
 use crate::syntax::{CollectionFilter, Did, Rev};
 
 mod lists;
@@ -45,6 +45,7 @@ impl World {
         let config = StoreConfig {
             path: directory.path().join("signpost.db"),
             filter: CollectionFilter::parse(filter).unwrap(),
+            limits: Limits::default(),
         };
         let store = Store::open(&config, CancellationToken::new()).unwrap();
         let metrics = Metrics::new();
@@ -129,9 +130,12 @@ fn add_repo(tx: &Tx, did: &str, active: bool, status: Option<Status>, collection
     let (rev, cid) = commit();
     tx.set_repo_commit(repo, &rev, cid, cid).unwrap();
     for nsid in collections {
-        let collection = tx.collection_id(nsid).unwrap();
-        tx.insert_record(collection, repo, "self", cid, "{}").unwrap();
-        tx.adjust_count(collection, repo, 1).unwrap();
+        let known = tx.collection(nsid).unwrap();
+        let collection = known.unwrap_or_else(|| tx.new_collection(nsid, HostId(1)).unwrap());
+        tx.insert_record(collection.id, repo, "self", cid, "{}").unwrap();
+        tx.adjust_count(collection.id, repo, 1).unwrap();
+        let patterns = collection.pattern.map(|pattern| (pattern, 1)).into_iter().collect();
+        tx.change_usage(repo, &UsageChange { records: 1, bytes: 2, collections: 1, patterns }).unwrap();
     }
 }
 

@@ -7,12 +7,14 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
 mod files;
+mod limits;
 mod repos;
 mod surface;
 
 use clap::Args;
 
 pub use files::{BackupFlags, DatabaseFlag};
+pub use limits::LimitFlags;
 pub use repos::RepoFlags;
 pub use surface::SurfaceFlags;
 
@@ -90,6 +92,10 @@ pub struct Flags {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub surface: SurfaceFlags,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub limits: LimitFlags,
 
     /// The form of the log on stderr: text or json
     ///

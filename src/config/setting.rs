@@ -32,8 +32,6 @@ pub(super) const MAX_REPO_SIZE: Setting =
     Setting { flag: "--max-repo-size", variables: &["SIGNPOST_MAX_REPO_SIZE"], default: Some("512MiB") };
 pub(super) const REPO_MEMORY: Setting =
     Setting { flag: "--repo-memory", variables: &["SIGNPOST_REPO_MEMORY"], default: Some("96MiB") };
-pub(super) const MAX_RECORDS_PER_REPO: Setting =
-    Setting { flag: "--max-records-per-repo", variables: &["SIGNPOST_MAX_RECORDS_PER_REPO"], default: Some("200000") };
 pub(super) const PLC_URL: Setting =
     Setting { flag: "--plc-url", variables: &["SIGNPOST_PLC_URL"], default: Some("https://plc.directory") };
 pub(super) const PUBLIC_HOSTNAME: Setting =
@@ -62,7 +60,6 @@ pub(super) const ALL: &[&Setting] = &[
     &CRAWL_INTERVAL,
     &MAX_REPO_SIZE,
     &REPO_MEMORY,
-    &MAX_RECORDS_PER_REPO,
     &PLC_URL,
     &PUBLIC_HOSTNAME,
     &ALLOW_PRIVATE_HOSTS,

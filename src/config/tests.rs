@@ -35,10 +35,11 @@ fn without_flags_and_variables_every_setting_has_its_default() {
     assert_eq!(config.outbound.public_hostname, None);
     assert_eq!(config.outbound.user_agent, concat!("signpost/", env!("CARGO_PKG_VERSION")));
     assert_eq!(config.crawl.interval, Duration::from_secs(12 * 60 * 60));
-    assert_eq!(config.repos, ReposConfig { max_bytes: 512 << 20, memory_bytes: 96 << 20, max_records: 200_000 });
+    assert_eq!(config.repos, ReposConfig { max_bytes: 512 << 20, memory_bytes: 96 << 20 });
     assert_eq!(config.log_format, LogFormat::Text);
     assert_eq!((config.http.max_connections, config.http.max_connections_per_client), (1024, 32));
     assert_eq!(config.min_free_bytes, 64 << 20);
+    assert_eq!(config.store.limits, Limits::default());
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn every_variable_of_the_table_is_read() {
     let wrong = "\u{1}";
-    for setting in setting::ALL {
+    for setting in setting::ALL.iter().chain(limits::ALL) {
         for variable in setting.variables {
             if variable.ends_with("DATABASE_PATH") {
                 continue; // nearly any text is a path; covered above
@@ -78,7 +79,7 @@ fn every_variable_of_the_table_is_read() {
 fn every_flag_of_the_table_is_in_the_help_with_its_variables_and_default() {
     let mut command = crate::cli::Cli::command();
     let serve = command.find_subcommand_mut("serve").unwrap();
-    for setting in setting::ALL {
+    for setting in setting::ALL.iter().chain(limits::ALL) {
         let flag = setting.flag.trim_start_matches("--");
         let argument = serve
             .get_arguments()
@@ -258,4 +259,23 @@ fn a_variable_that_is_not_utf_8_is_an_error() {
     let error =
         Config::resolve(Flags::default(), |name| (name == "HTTP_ADDR").then(|| OsString::from_vec(vec![b':', 0xff])));
     assert_eq!(error.unwrap_err().to_string(), "HTTP_ADDR: \":\u{fffd}\" is not UTF-8");
+}
+
+#[test]
+fn limits_are_whole_numbers_and_sizes_have_a_unit() {
+    let read = |variable: &str, value: &str| from_variables(&[(variable, value)]).map(|config| config.store.limits);
+    assert_eq!(read("SIGNPOST_MAX_ACCOUNTS_PER_HOST", "100").unwrap().accounts_per_host, 100);
+    assert_eq!(read("SIGNPOST_HOST_EVENTS_PER_DAY", "1").unwrap().host_events.per_day, 1);
+    for (value, size_bytes) in [("1B", 1), ("16KiB", 16 << 10), ("64MiB", 64 << 20), ("2 GiB", 2 << 30)] {
+        assert_eq!(read("SIGNPOST_MAX_BYTES_PER_REPO", value).unwrap().bytes_per_repo, size_bytes, "{value}");
+    }
+    for value in ["0", "-1", "+1", "1e3", "99999999999999999999", "1MiB"] {
+        let error = read("SIGNPOST_MAX_ACCOUNTS_PER_HOST", value).unwrap_err();
+        assert!(error.starts_with(&format!("SIGNPOST_MAX_ACCOUNTS_PER_HOST: {value:?} is not a limit")), "{error}");
+    }
+    for value in ["0MiB", "64", "64MB", "MiB", "99999999999GiB", "-1B"] {
+        let error = read("SIGNPOST_MAX_BYTES_PER_HOST", value).unwrap_err();
+        assert!(error.starts_with(&format!("SIGNPOST_MAX_BYTES_PER_HOST: {value:?} is not a size")), "{error}");
+    }
+    assert!(read("SIGNPOST_PLC_REQUESTS_PER_SECOND", "0").is_err());
 }

@@ -9,7 +9,7 @@ use super::long_fetches::LongFetches;
 use super::{Crawler, Ended};
 use crate::clock::Clock;
 use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus, full_jitter};
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Asker, Identity, IdentityError, Spent};
 use crate::index::{self, Replaced};
 use crate::metrics;
 use crate::repo::commit::CommitError;
@@ -52,6 +52,7 @@ pub(crate) enum Found {
     Inactive(Status),
     Gone,
     Overtaken,
+    NoRoom,
 }
 
 pub(super) async fn work(crawler: &Crawler, long_fetches: &LongFetches, job: RepoJob) -> Result<Ended, StoreError> {
@@ -80,7 +81,7 @@ async fn attempt(
     if job.kind == JobKind::Status {
         return ask_status(crawler, job).await;
     }
-    let key = match signing_key(job, crawler.resolver.resolve(&job.did).await) {
+    let key = match signing_key(job, crawler.look_ups.resolve(&job.did, asker(job)).await) {
         Ok(Some(key)) => key,
         Ok(None) => return Ok(Ok(Found::Gone)),
         Err(failure) => return Ok(Err(failure)),
@@ -96,6 +97,10 @@ async fn attempt(
         None => return Ok(Err(Failure::Crowded)),
     };
     replace(crawler, job, car, key).await
+}
+
+fn asker(job: &RepoJob) -> Asker<'_> {
+    Asker { host: &job.host, is_referred: job.is_referred, is_fresh: job.kind == JobKind::Identity }
 }
 
 /// What the host says of the account by refusing its repo.
@@ -201,6 +206,7 @@ async fn replace(
     Ok(match replaced {
         Replaced::Done(changed) => Ok(Found::Replaced(changed)),
         Replaced::Overtaken => Ok(Found::Overtaken),
+        Replaced::NoRoom => Ok(Found::NoRoom),
         Replaced::Stale => Err(Failure::Stale),
     })
 }
@@ -234,7 +240,7 @@ async fn verify(
         Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
         opened => return Ok(opened.map_err(Failure::from)),
     };
-    let trust = match second_trust(refused, crawler.resolver.earlier_keys(&job.did).await) {
+    let trust = match second_trust(refused, crawler.look_ups.earlier_keys(&job.did, asker(job)).await) {
         Ok(trust) => trust,
         Err(failure) => return Ok(Err(failure)),
     };
@@ -300,9 +306,10 @@ async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), St
             crawler.metrics.records_deleted(changed.deleted);
             crawler.metrics.records_skipped("undecodable", changed.skipped);
             crawler.metrics.records_skipped("indexed_uncanonical", changed.uncanonical);
+            crawler.metrics.records_skipped("over_limit", changed.over_limit);
             Ok(())
         }
-        Found::Refreshed | Found::StatusAsked | Found::Overtaken => Ok(()),
+        Found::Refreshed | Found::StatusAsked | Found::Overtaken | Found::NoRoom => Ok(()),
         Found::Gone => {
             let deleted = crawler.store.write(Durability::Replayable, move |tx| index::fetched_gone(tx, &job)).await?;
             crawler.metrics.records_deleted(deleted);
@@ -330,6 +337,7 @@ impl Found {
             Found::Inactive(_) => "inactive",
             Found::Gone => "gone",
             Found::Overtaken => "overtaken",
+            Found::NoRoom => "account_limit",
         }
     }
 }
@@ -347,10 +355,11 @@ impl Failure {
         }
     }
 
-    /// How long the host, or whoever serves the DID document, wants to be left alone.
+    /// How long the host, or whoever serves the DID document, wants or ought to be left alone.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Failure::Host(error) | Failure::Identity(IdentityError::Fetch(error)) => error.retry_after(),
+            Failure::Identity(IdentityError::Budget { retry_after, .. }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -372,7 +381,7 @@ impl Failure {
         tx.fail_job(job.job_id, &words, least + retry_in)
     }
 
-    /// Only the host itself can pause its other jobs: a DID document may come from anywhere.
+    /// Only the host itself can pause its other jobs: a DID document may come from anywhere. One whose look-ups wait does so.
     pub(crate) fn ended(&self) -> Ended {
         match self {
             Failure::Host(error) => match error.retry_after() {
@@ -380,6 +389,7 @@ impl Failure {
                 None if error.is_answer() => Ended::Answered,
                 None => Ended::Unreachable,
             },
+            Failure::Identity(IdentityError::Budget { spent: Spent::Host, retry_after }) => Ended::Wait(*retry_after),
             _ => Ended::Answered,
         }
     }

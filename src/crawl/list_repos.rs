@@ -10,11 +10,13 @@ use tokio::time::Instant;
 
 use super::{Crawler, Ended};
 use crate::host::{HostError, ListReposPage, ListedRepo, full_jitter};
-use crate::index;
+use crate::index::{self, Listed};
 use crate::metrics;
 use crate::store::{Durability, HostId, HostJob, RepoId, StoreError};
 
 const PAGE_REPOS: u16 = 1000;
+/// Rows of a page in one transaction.
+const PART_REPOS: usize = 100;
 /// Against hosts that make up new page cursors for ever: 100 million accounts.
 const MAX_PAGES: usize = 100_000;
 const RETRY_CAP: Duration = Duration::from_secs(3600);
@@ -104,6 +106,7 @@ async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>,
     // Read after the firehose stands: a connection without a cursor starts the listing again.
     let mut walk = Walk::from(crawler.store.read(move |tx| tx.page_cursor(job_id)).await?);
     for _ in 0..MAX_PAGES {
+        let asked = walk.page_cursor().map(str::to_owned);
         let page = match crawler.client.list_repos(&job.host, walk.page_cursor(), PAGE_REPOS).await {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
@@ -111,13 +114,11 @@ async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>,
         let skipped = page.skipped;
         crawler.metrics.listed_rows_skipped(skipped as u64);
         let repos = walk.pass(page);
-        let saved = walk.page_cursor().map(str::to_owned);
-        let listed = crawler
-            .store
-            .write(Durability::Replayable, move |tx| index::list_page(tx, host_id, job_id, &repos, saved.as_deref()))
-            .await?;
-        let (new, queued, differ) = (listed.new, listed.queued, listed.suspects.len());
-        tracing::debug!(host = %job.host, new, queued, differ, skipped, "listed a page of repos");
+        let next = walk.page_cursor().map(str::to_owned);
+        let listed = take_in(crawler, job, repos, asked, next).await?;
+        let (new, waiting, queued, differ) = (listed.new, listed.waiting, listed.queued, listed.suspects.len());
+        walk.note(&listed.own);
+        tracing::debug!(host = %job.host, new, waiting, queued, differ, skipped, "listed a page of repos");
         if differ > 0 {
             tokio::time::sleep(crawler.timing.grace).await;
             let missed = crawler
@@ -139,12 +140,37 @@ async fn list(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>,
     Ok(Ok(()))
 }
 
-async fn ask_after_missing(crawler: &Crawler, host_id: HostId, seen: Seen) -> Result<(), StoreError> {
+/// Takes in a page, a part at a time, so that others write between two of them; where to go on is saved with the last.
+async fn take_in(
+    crawler: &Crawler,
+    job: &HostJob,
+    mut repos: Vec<ListedRepo>,
+    asked: Option<String>,
+    next: Option<String>,
+) -> Result<Listed, StoreError> {
+    let (host_id, job_id) = (job.host_id, job.job_id);
+    let mut listed = Listed::default();
+    loop {
+        let rest = repos.split_off(repos.len().min(PART_REPOS));
+        let part = std::mem::replace(&mut repos, rest);
+        let saved = if repos.is_empty() { next.clone() } else { asked.clone() };
+        let part = crawler
+            .store
+            .write(Durability::Replayable, move |tx| index::list_page(tx, host_id, job_id, &part, saved.as_deref()))
+            .await?;
+        listed.add(part);
+        if repos.is_empty() {
+            return Ok(listed);
+        }
+    }
+}
+
+async fn ask_after_missing(crawler: &Crawler, host_id: HostId, seen: HashSet<RepoId>) -> Result<(), StoreError> {
     let seen = Arc::new(seen);
     let mut after = Some(RepoId(0));
     while let Some(from) = after {
         let seen = seen.clone();
-        let is_listed = move |did: &str| seen.contains(did);
+        let is_listed = move |repo: RepoId| seen.contains(&repo);
         after = crawler
             .store
             .write(Durability::Replayable, move |tx| index::ask_after_missing(tx, host_id, from, is_listed))
@@ -157,15 +183,19 @@ async fn ask_after_missing(crawler: &Crawler, host_id: HostId, seen: Seen) -> Re
 pub(crate) struct Walk {
     page_cursor: Option<String>,
     is_whole: bool,
-    cursors_seen: Seen,
-    repos_seen: Seen,
+    /// Hashes of the page cursors: a host may make up long ones.
+    cursors_seen: HashSet<u64>,
+    state: RandomState,
+    /// Only of accounts that are the host's here: it may list others without end.
+    repos_seen: HashSet<RepoId>,
 }
 
 impl Walk {
     /// A walk that goes on at this page, or begins.
     pub(crate) fn from(page_cursor: Option<String>) -> Walk {
         let is_whole = page_cursor.is_none();
-        Walk { page_cursor, is_whole, cursors_seen: Seen::default(), repos_seen: Seen::default() }
+        let (cursors_seen, state) = (HashSet::new(), RandomState::new());
+        Walk { page_cursor, is_whole, cursors_seen, state, repos_seen: HashSet::new() }
     }
 
     /// The page to ask for: the first, the next, and none after the last one passed.
@@ -176,37 +206,21 @@ impl Walk {
     /// Passes a page; answers its repos.
     pub(crate) fn pass(&mut self, page: ListReposPage) -> Vec<ListedRepo> {
         let ListReposPage { repos, skipped, cursor } = page;
-        for repo in &repos {
-            self.repos_seen.insert(repo.did.as_str());
-        }
         // One that repeats would go round for ever; who sends it may have left repos out.
-        let repeats = cursor.as_deref().is_some_and(|cursor| !self.cursors_seen.insert(cursor));
+        let hash = cursor.as_deref().map(|cursor| self.state.hash_one(cursor));
+        let repeats = hash.is_some_and(|hash| !self.cursors_seen.insert(hash));
         self.is_whole &= !repeats && skipped == 0;
         self.page_cursor = cursor.filter(|_| !repeats);
         repos
     }
 
-    /// After the last page: the repos that were listed, when the walk began at the first page and left nothing out.
-    pub(crate) fn whole(self) -> Option<Seen> {
+    /// Notes which accounts of the host a page named.
+    pub(crate) fn note(&mut self, own: &[RepoId]) {
+        self.repos_seen.extend(own);
+    }
+
+    /// After the last page: the host's accounts that were listed, when the walk began at the first page and left nothing out.
+    pub(crate) fn whole(self) -> Option<HashSet<RepoId>> {
         Some(self.repos_seen).filter(|_| self.is_whole && self.page_cursor.is_none())
-    }
-}
-
-/// Texts that were seen, at 8 bytes each: a host may list millions of repos.
-#[derive(Default)]
-pub(crate) struct Seen {
-    state: RandomState,
-    hashes: HashSet<u64>,
-}
-
-impl Seen {
-    /// Answers whether it is new.
-    fn insert(&mut self, text: &str) -> bool {
-        let hash = self.state.hash_one(text);
-        self.hashes.insert(hash)
-    }
-
-    pub(crate) fn contains(&self, text: &str) -> bool {
-        self.hashes.contains(&self.state.hash_one(text))
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, now_millis};
 use crate::host::Client;
-use crate::identity::Resolver;
+use crate::identity::LookUps;
 use crate::metrics::Metrics;
 use crate::repo::KeepLimits;
 use crate::store::{Durability, HostId, JobId, Store, StoreError};
@@ -42,7 +42,7 @@ pub struct Crawler {
     /// For hosts.
     pub client: Arc<Client>,
     /// For DID documents.
-    pub resolver: Arc<Resolver>,
+    pub look_ups: Arc<LookUps>,
     /// For counting.
     pub metrics: Metrics,
     /// For judging revs.
@@ -68,6 +68,8 @@ pub struct Timing {
     pub retry_base: Duration,
     /// How long a fetch of a repo may keep a worker.
     pub long_fetch: Duration,
+    /// How long a DID that gave no document is not asked for again, at first.
+    pub did_rest: Duration,
 }
 
 impl Default for Timing {
@@ -78,6 +80,7 @@ impl Default for Timing {
             compare_every: None,
             retry_base: Duration::from_secs(1),
             long_fetch: Duration::from_secs(60),
+            did_rest: Duration::from_secs(120),
         }
     }
 }

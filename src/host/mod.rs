@@ -7,6 +7,7 @@
 
 mod backoff;
 mod body;
+mod bucket;
 mod budget;
 mod client;
 mod describe_server;
@@ -28,6 +29,7 @@ pub(crate) mod test_server;
 mod tests;
 
 pub use backoff::full_jitter;
+pub use bucket::Bucket;
 pub use client::Client;
 pub use describe_server::ServerDescription;
 pub use dial::FirehoseSocket;

@@ -4,14 +4,20 @@
 //! cache is the store's. The claimed handle is never resolved.
 //! Invariant: an `Identity` comes from a document whose `id` is the DID that was asked for.
 
+mod budget;
 mod document;
+mod lookups;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use url::Url;
+
+pub use budget::Spent;
+pub use lookups::{Asker, LookUps};
 
 use crate::host::{Client, HostError};
 use crate::repo::PublicKey;
@@ -45,6 +51,14 @@ pub enum IdentityError {
     /// The document could not be fetched now.
     #[error("the DID document could not be fetched: {0}")]
     Fetch(#[from] HostError),
+    /// It was not asked for: a budget is spent.
+    #[error("{} for {} s", in_words(*.spent), retry_after.as_secs().max(1))]
+    Budget {
+        /// Which.
+        spent: Spent,
+        /// How long.
+        retry_after: Duration,
+    },
 }
 
 impl IdentityError {
@@ -55,6 +69,10 @@ impl IdentityError {
             IdentityError::UnsupportedMethod => "did_method",
             IdentityError::Invalid(_) => "did_invalid",
             IdentityError::Fetch(error) => error.reason(),
+            IdentityError::Budget { spent: Spent::Host, .. } => "lookup_budget_of_host",
+            IdentityError::Budget { spent: Spent::Referral, .. } => "lookup_budget_of_referrals",
+            IdentityError::Budget { spent: Spent::Domain, .. } => "lookup_budget_of_domain",
+            IdentityError::Budget { spent: Spent::Did, .. } => "did_rests",
         }
     }
 }
@@ -114,13 +132,29 @@ impl Resolver {
     }
 
     async fn fetch_web(&self, did: &Did) -> Result<Value, IdentityError> {
+        Ok(self.client.get_json(&self.web_host(did)?, "/.well-known/did.json").await?)
+    }
+
+    /// The host that a did:web names.
+    fn web_host(&self, did: &Did) -> Result<Host, IdentityError> {
+        if did.method() != DidMethod::Web {
+            return Err(IdentityError::UnsupportedMethod);
+        }
         if did.identifier().contains(':') {
             return Err(IdentityError::Invalid("a did:web with a path is not used in atproto".into()));
         }
         // The only escape that a host name needs is that of the port's colon.
         let name = did.identifier().replace("%3A", ":").replace("%3a", ":");
         let host = Host::parse(&name, self.client.policy());
-        let host = host.map_err(|error| IdentityError::Invalid(format!("the did:web names no host: {error}")))?;
-        Ok(self.client.get_json(&host, "/.well-known/did.json").await?)
+        host.map_err(|error| IdentityError::Invalid(format!("the did:web names no host: {error}")))
+    }
+}
+
+fn in_words(spent: Spent) -> &'static str {
+    match spent {
+        Spent::Host => "too many DIDs of this host do not exist or live elsewhere: its look-ups wait",
+        Spent::Referral => "too many DIDs named this host in vain: look-ups of such wait",
+        Spent::Domain => "the domain that the DID names is asked no more often: look-ups there wait",
+        Spent::Did => "the DID gave nothing before: it is not asked for again",
     }
 }

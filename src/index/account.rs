@@ -27,6 +27,14 @@ pub(super) fn account_gone(tx: &Tx, repo: &RepoState) -> TxResult<u64> {
     Ok(deleted as u64)
 }
 
+/// The account moved to the job's host, which has as many accounts as it may have: it waits there, and where it was it is no more.
+pub(super) fn no_room(tx: &Tx, repo: RepoId, job: &RepoJob) -> TxResult<()> {
+    tx.wait_for_room(job.host_id, &job.did)?;
+    tx.set_repo_status(repo, false, None)?;
+    tx.drop_held(repo, job.host_id, i64::MAX)?;
+    tx.finish_repo_job(job.job_id)
+}
+
 fn drop_work(tx: &Tx, repo: RepoId, host_id: HostId) -> TxResult<()> {
     tx.drop_job_of(repo, host_id)?;
     tx.drop_held(repo, host_id, i64::MAX)
@@ -61,9 +69,10 @@ pub fn fetched_inactive(tx: &Tx, job: &RepoJob, status: Status) -> TxResult<()> 
             tx.queue_repo(repo.host_id, repo.id, JobKind::Status, Urgency::InTurn)?;
             tx.finish_repo_job(job.job_id)
         }
+        Some(repo) if !tx.has_room_for_account(job.host_id)? => no_room(tx, repo.id, job),
         Some(repo) => {
             drop_work(tx, repo.id, repo.host_id)?;
-            tx.move_repo(repo.id, job.host_id)?;
+            tx.move_repo(repo.id, repo.host_id, job.host_id)?;
             tx.set_repo_status(repo.id, false, Some(status))?;
             tx.finish_repo_job(job.job_id)
         }
@@ -106,7 +115,7 @@ pub fn not_at_this_host(tx: &Tx, job: &RepoJob, named: Option<&Host>) -> TxResul
     let Some(repo) = tx.repo(&job.did)? else { return Ok(false) };
     let is_own = repo.host_id == job.host_id;
     match named.map(|host| tx.host_id(host)).transpose()?.flatten() {
-        Some(named) if named != repo.host_id => tx.queue_repo(named, repo.id, JobKind::Repo, Urgency::First)?,
+        Some(named) if named != repo.host_id => tx.refer_repo(named, repo.id)?,
         None if is_own && repo.active => tx.set_repo_status(repo.id, false, None)?,
         _ => {}
     }

@@ -18,6 +18,8 @@ pub struct Ingested {
     pub records_written: u64,
     /// Records deleted.
     pub records_deleted: u64,
+    /// Records for which their repo or its host had no room.
+    pub over_limit: u64,
 }
 
 /// Takes in a batch of a host's events, in order, and moves its cursor to `seq`: at or below it, every event has a durable outcome.
@@ -90,7 +92,19 @@ fn judge(tx: &Tx, from: HostId, event: &mut Event, repo: Option<&RepoState>) -> 
     {
         legacy.proof = Some(prove(tx, repo, data, legacy, indexed)?);
     }
-    Ok(verdict(&event.fact, repo, from, tx.now()))
+    match verdict(&event.fact, repo, from, tx.now()) {
+        Verdict::NewRepo if !tx.has_room_for_account(from)? => Ok(Verdict::Reject(Rejected::AccountLimit)),
+        Verdict::Claim if !may_claim(tx, from, repo)? => Ok(Verdict::Reject(Rejected::OtherHost)),
+        verdict => Ok(verdict),
+    }
+}
+
+/// Whether the host has not claimed too many accounts already, or has this one.
+fn may_claim(tx: &Tx, from: HostId, repo: Option<&RepoState>) -> TxResult<bool> {
+    match repo {
+        Some(repo) => Ok(tx.has_job(repo.id, from)? || tx.claims_left(from)? > 0),
+        None => Ok(true),
+    }
 }
 
 fn prove(
@@ -135,6 +149,7 @@ fn act(
         (Verdict::Reject(Rejected::OtherHost), Some(repo)) if tx.has_job(repo.id, from)? => {
             tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::InTurn)
         }
+        (Verdict::Reject(Rejected::AccountLimit), _) => tx.wait_for_room(from, &event.did),
         (Verdict::NewRepo, _) => {
             let repo = tx.insert_repo(&event.did, from, true, None)?;
             tx.queue_repo(from, repo, JobKind::Repo, Urgency::First)
@@ -151,6 +166,10 @@ fn apply(tx: &Tx, event: &Event, repo: &RepoState, ingested: &mut Ingested) -> T
             let rows = write_changes(tx, repo.id, &commit.changes)?;
             ingested.records_written += rows.written;
             ingested.records_deleted += rows.deleted;
+            ingested.over_limit += rows.over_limit;
+            if rows.over_limit > 0 {
+                tx.set_truncated(repo.id, true)?;
+            }
             tx.set_repo_commit(repo.id, rev, commit.head, commit.data)
         }
         Fact::Sync { rev: Some(rev), commit: Ok((head, data)) } => tx.set_repo_commit(repo.id, rev, *head, *data),

@@ -14,10 +14,25 @@ const GONE_PAGE: usize = 500;
 pub struct Listed {
     /// Accounts that were not known.
     pub new: usize,
+    /// Accounts that were not known, and for which the host has no room.
+    pub waiting: usize,
     /// Accounts that are fetched again at once.
     pub queued: usize,
     /// Accounts whose head differs: to be looked at again after a moment, for the event may be on its way.
     pub suspects: Vec<Suspect>,
+    /// Accounts of the host, as far as is known now.
+    pub own: Vec<RepoId>,
+}
+
+impl Listed {
+    /// Adds what a further part of the page came to.
+    pub fn add(&mut self, part: Listed) {
+        self.new += part.new;
+        self.waiting += part.waiting;
+        self.queued += part.queued;
+        self.suspects.extend(part.suspects);
+        self.own.extend(part.own);
+    }
 }
 
 /// A listed repo that differed from what was indexed at that time.
@@ -32,19 +47,30 @@ pub struct Suspect {
 /// Takes in a page that `from` listed, and saves where the listing goes on.
 pub fn list_page(tx: &Tx, from: HostId, job: JobId, repos: &[ListedRepo], next: Option<&str>) -> TxResult<Listed> {
     let mut listed = Listed::default();
+    let mut claims_left = None;
     for repo in repos {
         match tx.repo(&repo.did)? {
+            None if !tx.has_room_for_account(from)? => {
+                // One that is not active is nothing to wait for.
+                if repo.active {
+                    tx.wait_for_room(from, &repo.did)?;
+                }
+                listed.waiting += 1;
+            }
             None => {
-                list_new(tx, from, repo)?;
+                listed.own.push(list_new(tx, from, repo)?);
                 listed.new += 1;
             }
             // The DID document decides whether the account moved here; what an inactive one says here counts for nothing.
             Some(known) if known.host_id != from => {
                 if repo.active && !tx.is_refused(known.id, from)? {
-                    tx.queue_repo(from, known.id, JobKind::Repo, Urgency::InTurn)?;
+                    claim(tx, from, known.id, &mut claims_left)?;
                 }
             }
-            Some(known) => list_known(tx, &known, repo, &mut listed)?,
+            Some(known) => {
+                listed.own.push(known.id);
+                list_known(tx, &known, repo, &mut listed)?;
+            }
         }
     }
     tx.set_page_cursor(job, next)?;
@@ -79,24 +105,37 @@ pub fn ask_after_missing(
     tx: &Tx,
     from: HostId,
     after: RepoId,
-    is_listed: impl Fn(&str) -> bool,
+    is_listed: impl Fn(RepoId) -> bool,
 ) -> TxResult<Option<RepoId>> {
     let repos = tx.active_repos_of(from, after, GONE_PAGE)?;
-    for (repo, did) in &repos {
-        if !is_listed(did) {
+    for repo in &repos {
+        if !is_listed(*repo) {
             tx.queue_repo(from, *repo, JobKind::Status, Urgency::InTurn)?;
         }
     }
-    Ok(repos.last().filter(|_| repos.len() == GONE_PAGE).map(|(repo, _)| *repo))
+    Ok(repos.last().filter(|_| repos.len() == GONE_PAGE).copied())
 }
 
-fn list_new(tx: &Tx, from: HostId, repo: &ListedRepo) -> TxResult<()> {
+/// Asks whether an account of another host lives here now, unless the host claims too many.
+fn claim(tx: &Tx, from: HostId, repo: RepoId, claims_left: &mut Option<i64>) -> TxResult<()> {
+    let left = match claims_left {
+        Some(left) => left,
+        none => none.insert(tx.claims_left(from)?),
+    };
+    if *left > 0 {
+        *left -= 1;
+        tx.queue_repo(from, repo, JobKind::Repo, Urgency::InTurn)?;
+    }
+    Ok(())
+}
+
+fn list_new(tx: &Tx, from: HostId, repo: &ListedRepo) -> TxResult<RepoId> {
     let id = tx.insert_repo(&repo.did, from, repo.active, status_of(repo))?;
     tx.set_repo_listed(id, repo.rev.as_ref(), repo.head)?;
     if repo.active {
         tx.queue_repo(from, id, JobKind::Repo, Urgency::InTurn)?;
     }
-    Ok(())
+    Ok(id)
 }
 
 fn list_known(tx: &Tx, known: &RepoState, repo: &ListedRepo, listed: &mut Listed) -> TxResult<()> {

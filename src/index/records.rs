@@ -1,85 +1,186 @@
-//! Row changes of one repo, with the counts moved once per run of changes in a collection.
+//! Row changes of one repo, within what it and its host may take. Counts are moved once per run of changes in a collection, and what is
+//! used once at the end.
 
 use crate::repo::DagCid;
-use crate::store::{RepoId, Tx, TxResult};
+use crate::store::{Collection, RepoId, Room, Tx, TxResult, UsageChange};
 
 /// Rows changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RowCounts {
     pub written: u64,
     pub deleted: u64,
+    /// Records that found no room; one that was indexed before is not any more.
+    pub over_limit: u64,
 }
 
-/// Writes rows of one repo; [`RowWriter::finish`] moves the last count, so it must be called.
+/// Writes rows of one repo; [`RowWriter::finish`] moves the last counts, so it must be called.
 pub(super) struct RowWriter<'t, 'db> {
     tx: &'t Tx<'db>,
     repo: RepoId,
-    collection: Option<Collection>,
+    /// Read when it is first needed.
+    room: Option<Room>,
+    current: Option<Current>,
+    change: UsageChange,
     counts: RowCounts,
 }
 
-struct Collection {
+struct Current {
     nsid: String,
-    id: i64,
+    collection: Option<Collection>,
+    is_new: bool,
     delta: i64,
 }
 
 impl<'t, 'db> RowWriter<'t, 'db> {
     pub(super) fn new(tx: &'t Tx<'db>, repo: RepoId) -> Self {
-        RowWriter { tx, repo, collection: None, counts: RowCounts::default() }
+        let (change, counts) = (UsageChange::default(), RowCounts::default());
+        RowWriter { tx, repo, room: None, current: None, change, counts }
     }
 
     /// Inserts or replaces.
     pub(super) fn put(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str) -> TxResult<()> {
-        let (tx, repo) = (self.tx, self.repo);
-        let collection = self.enter(nsid)?;
-        collection.delta += tx.put_record(collection.id, repo, rkey, cid, json)?;
-        self.counts.written += 1;
-        Ok(())
+        let before = match self.enter(nsid)?.collection {
+            Some(collection) => self.tx.record_size(collection.id, self.repo, rkey)?,
+            None => None,
+        };
+        match before {
+            Some(before) => self.replace(nsid, rkey, cid, json, before),
+            None => self.insert(nsid, rkey, cid, json),
+        }
     }
 
     /// Inserts what is known not to be there.
     pub(super) fn insert(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str) -> TxResult<()> {
-        let (tx, repo) = (self.tx, self.repo);
-        let collection = self.enter(nsid)?;
-        tx.insert_record(collection.id, repo, rkey, cid, json)?;
-        collection.delta += 1;
+        self.enter(nsid)?;
+        let room = self.room()?;
+        let size_bytes = json.len() as i64;
+        if room.records <= 0 || room.bytes < size_bytes || !self.may_enter(room)? {
+            self.counts.over_limit += 1;
+            return Ok(());
+        }
+        let collection = self.collection(nsid, room)?;
+        self.tx.insert_record(collection.id, self.repo, rkey, cid, json)?;
+        self.count(1, size_bytes);
         self.counts.written += 1;
         Ok(())
     }
 
     /// Deletes what may be there.
     pub(super) fn delete(&mut self, nsid: &str, rkey: &str) -> TxResult<()> {
-        let (tx, repo) = (self.tx, self.repo);
-        let collection = self.enter(nsid)?;
-        let change = tx.delete_record(collection.id, repo, rkey)?;
-        collection.delta += change;
-        self.counts.deleted += change.unsigned_abs();
+        let Some(collection) = self.enter(nsid)?.collection else { return Ok(()) };
+        if let Some(size_bytes) = self.tx.delete_record(collection.id, self.repo, rkey)? {
+            self.count(-1, -size_bytes);
+            self.counts.deleted += 1;
+        }
         Ok(())
+    }
+
+    /// Whether no further record has room; then what follows need not be looked at.
+    pub(super) fn is_full(&mut self) -> TxResult<bool> {
+        Ok(self.room()?.records <= 0)
+    }
+
+    /// Counts a record that was not even tried.
+    pub(super) fn pass_over(&mut self) {
+        self.counts.over_limit += 1;
     }
 
     pub(super) fn finish(mut self) -> TxResult<RowCounts> {
         self.leave()?;
+        self.tx.change_usage(self.repo, &self.change)?;
         Ok(self.counts)
     }
 
-    fn enter(&mut self, nsid: &str) -> TxResult<&mut Collection> {
-        if self.collection.as_ref().is_none_or(|current| current.nsid != nsid) {
+    /// One that has outgrown the room goes: its row would be a record that the repo does not have.
+    fn replace(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str, before: i64) -> TxResult<()> {
+        let room = self.room()?;
+        let growth = json.len() as i64 - before;
+        if growth > room.bytes.max(0) {
+            self.counts.over_limit += 1;
+            return self.delete(nsid, rkey);
+        }
+        let collection = self.collection(nsid, room)?;
+        self.tx.replace_record(collection.id, self.repo, rkey, cid, json)?;
+        self.count(0, growth);
+        self.counts.written += 1;
+        Ok(())
+    }
+
+    fn room(&mut self) -> TxResult<Room> {
+        if let Some(room) = self.room {
+            return Ok(room);
+        }
+        let mut room = self.tx.room(self.repo)?;
+        // What has changed since is written down at the end.
+        room.records -= self.change.records;
+        room.bytes -= self.change.bytes;
+        room.collections -= self.change.collections;
+        Ok(*self.room.insert(room))
+    }
+
+    /// Whether the repo may have a record of the current collection.
+    fn may_enter(&self, room: Room) -> TxResult<bool> {
+        let Some(current) = &self.current else { return Ok(true) };
+        match current.collection {
+            None => Ok(room.names > 0 && room.collections > 0),
+            Some(_) if room.collections > 0 || current.delta > 0 => Ok(true),
+            Some(collection) => self.tx.has_collection(collection.id, self.repo),
+        }
+    }
+
+    /// The current collection, made if nobody had it.
+    fn collection(&mut self, nsid: &str, room: Room) -> TxResult<Collection> {
+        let tx = self.tx;
+        let current = self.enter(nsid)?;
+        if let Some(collection) = current.collection {
+            return Ok(collection);
+        }
+        let collection = tx.new_collection(nsid, room.host_id)?;
+        (current.collection, current.is_new) = (Some(collection), true);
+        self.room = Some(Room { names: room.names - 1, ..room });
+        Ok(collection)
+    }
+
+    fn count(&mut self, records: i64, bytes: i64) {
+        self.change.records += records;
+        self.change.bytes += bytes;
+        if let Some(current) = &mut self.current {
+            current.delta += records;
+        }
+        if let Some(room) = &mut self.room {
+            room.records -= records;
+            room.bytes -= bytes;
+        }
+    }
+
+    fn enter(&mut self, nsid: &str) -> TxResult<&mut Current> {
+        if self.current.as_ref().is_none_or(|current| current.nsid != nsid) {
             self.leave()?;
         }
-        match &mut self.collection {
+        match &mut self.current {
             Some(current) => Ok(current),
             none => {
-                let id = self.tx.collection_id(nsid)?;
-                Ok(none.insert(Collection { nsid: nsid.to_owned(), id, delta: 0 }))
+                let collection = self.tx.collection(nsid)?;
+                Ok(none.insert(Current { nsid: nsid.to_owned(), collection, is_new: false, delta: 0 }))
             }
         }
     }
 
     fn leave(&mut self) -> TxResult<()> {
-        match self.collection.take() {
-            Some(collection) => self.tx.adjust_count(collection.id, self.repo, collection.delta),
-            None => Ok(()),
+        let Some(Current { collection: Some(collection), is_new, delta, .. }) = self.current.take() else {
+            return Ok(());
+        };
+        if is_new && delta == 0 {
+            return self.tx.drop_unused_collection(collection.id);
         }
+        let collections = self.tx.adjust_count(collection.id, self.repo, delta)?;
+        self.change.collections += collections;
+        if let Some(room) = &mut self.room {
+            room.collections -= collections;
+        }
+        if let Some(pattern) = collection.pattern.filter(|_| delta != 0) {
+            self.change.count_pattern(pattern, delta);
+        }
+        Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! A fetched and verified repo replaces what is indexed of it: only rows that differ are written.
 
 use std::iter::Peekable;
-use std::vec::IntoIter;
+use std::slice::Iter;
 
+use super::account::no_room;
 use super::records::RowWriter;
 use crate::repo::dag_cbor::record_to_json;
 use crate::repo::{DagCid, SkipReason, Snapshot, SnapshotRecord};
@@ -17,6 +18,8 @@ pub enum Replaced {
     Stale,
     /// The account was deleted or switched off meanwhile: nothing was changed.
     Overtaken,
+    /// It moved to a host that has as many accounts as it may have: it waits there, and is unlisted until then.
+    NoRoom,
 }
 
 /// What changed.
@@ -32,6 +35,8 @@ pub struct Replacement {
     pub left_out: u64,
     /// Records that were indexed although their encoding is not canonical.
     pub uncanonical: u64,
+    /// Records for which the repo or its host had no room: the repo is truncated.
+    pub over_limit: u64,
 }
 
 /// Replaces the repo as a whole, in one transaction with its commit, its key and the end of its job.
@@ -55,10 +60,14 @@ pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) 
         // An account that is not active is fetched only when it comes back: switched on again, or no longer elsewhere.
         tx.set_repo_status(repo.id, true, None)?;
     }
+    if moved && !tx.has_room_for_account(job.host_id)? {
+        no_room(tx, repo.id, job)?;
+        return Ok(Replaced::NoRoom);
+    }
     if moved {
         tx.drop_held(repo.id, repo.host_id, i64::MAX)?;
         tx.drop_job_of(repo.id, repo.host_id)?;
-        tx.move_repo(repo.id, job.host_id)?;
+        tx.move_repo(repo.id, repo.host_id, job.host_id)?;
         tx.set_repo_status(repo.id, true, None)?;
     }
     let mut changed = Replacement::default();
@@ -69,23 +78,26 @@ pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) 
         // The answer lacked blocks that its tree names, and another one may have them; the head will not tell.
         tx.mark_unproven(repo.id)?;
     }
+    tx.set_truncated(repo.id, snapshot.truncated || changed.over_limit > 0)?;
     tx.set_signing_key(repo.id, did_key)?;
     tx.finish_repo_job(job.job_id)?;
     Ok(Replaced::Done(changed))
 }
 
-/// Both sides ascend by path: one pass finds what is new, what differs and what is gone.
+/// Both sides ascend by path: one pass finds what is gone, and makes room; a second one what is new or differs.
 fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replacement) -> TxResult<()> {
     let mut rows = RowWriter::new(tx, repo);
-    let mut indexed = tx.records_of(repo)?.into_iter().peekable();
+    let indexed = tx.records_of(repo)?;
+    delete_gone(&mut rows, &indexed, snapshot)?;
+    let mut indexed = indexed.iter().peekable();
     for (collection, rkey, record) in snapshot.records() {
-        let key = (collection, rkey);
-        while let Some(gone) = indexed.next_if(|row| row.is_before(key)) {
-            rows.delete(&gone.collection, &gone.rkey)?;
-        }
-        let known = take_known(&mut indexed, key);
+        let known = take_known(&mut indexed, (collection, rkey));
         let json = match record {
             SnapshotRecord::Block { cid, .. } if known == Some(cid) => continue,
+            SnapshotRecord::Block { .. } if known.is_none() && rows.is_full()? => {
+                rows.pass_over();
+                continue;
+            }
             SnapshotRecord::Block { cid, bytes } => record_to_json(bytes).ok().map(|json| (cid, json)),
             SnapshotRecord::Skipped(reason) => {
                 changed.left_out += u64::from(reason == SkipReason::MissingBlock);
@@ -108,15 +120,30 @@ fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replac
             }
         }
     }
-    for gone in indexed {
-        rows.delete(&gone.collection, &gone.rkey)?;
-    }
     let counts = rows.finish()?;
     changed.written = counts.written;
     changed.deleted = counts.deleted;
+    changed.over_limit = counts.over_limit;
     Ok(())
 }
 
-fn take_known(indexed: &mut Peekable<IntoIter<StoredRecord>>, key: (&str, &str)) -> Option<DagCid> {
+fn delete_gone(rows: &mut RowWriter, indexed: &[StoredRecord], snapshot: &Snapshot) -> TxResult<()> {
+    let mut indexed = indexed.iter().peekable();
+    for (collection, rkey, _) in snapshot.records() {
+        let key = (collection, rkey);
+        while let Some(gone) = indexed.next_if(|row| row.is_before(key)) {
+            rows.delete(&gone.collection, &gone.rkey)?;
+        }
+        take_known(&mut indexed, key);
+    }
+    for gone in indexed {
+        rows.delete(&gone.collection, &gone.rkey)?;
+    }
+    Ok(())
+}
+
+/// The CID of the row of a record of the snapshot; rows before it are those of records that are gone.
+fn take_known(indexed: &mut Peekable<Iter<StoredRecord>>, key: (&str, &str)) -> Option<DagCid> {
+    while indexed.next_if(|row| row.is_before(key)).is_some() {}
     indexed.next_if(|row| (row.collection.as_str(), row.rkey.as_str()) == key).map(|row| row.cid)
 }

@@ -1,12 +1,13 @@
 //! Verdicts as a table, and what events and list pages do to the rows of a real database.
 
 mod legacy_commits;
+mod limits;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config::StoreConfig;
+use crate::config::{Limits, StoreConfig};
 use crate::host::ListedRepo;
 use crate::repo::DagCid;
 use crate::store::{Durability, HostId, JobKind, RepoId, RepoState, Status, Store, Tx, TxResult, Urgency};
@@ -162,9 +163,13 @@ struct Index {
 
 impl Index {
     async fn new() -> Index {
+        Index::with(Limits::default()).await
+    }
+
+    async fn with(limits: Limits) -> Index {
         let folder = tempfile::tempdir().expect("a folder");
         let filter = CollectionFilter::parse("io.atcr.*").expect("a filter");
-        let config = StoreConfig { path: folder.path().join("test.db"), filter };
+        let config = StoreConfig { path: folder.path().join("test.db"), filter, limits };
         let store = Store::open(&config, CancellationToken::new()).expect("a database");
         for name in ["here.example.com", "elsewhere.example.com"] {
             store.request_crawl(&Host::parse(name, HostPolicy::PublicOnly).expect("a host")).await.expect("accepted");
@@ -370,7 +375,7 @@ async fn a_repo_whose_event_arrives_within_the_grace_is_not_fetched() {
 #[tokio::test]
 async fn active_repos_that_a_host_no_longer_lists_are_asked_after() {
     let index = Index::new().await;
-    index.write(|tx| ask_after_missing(tx, HERE, RepoId(0), |listed| listed == did().as_str())).await;
+    index.write(|tx| ask_after_missing(tx, HERE, RepoId(0), |listed| listed == RepoId(1))).await;
     assert!(index.write(|tx| tx.claim_repo_jobs(HERE, 9)).await.is_empty());
     index.write(|tx| ask_after_missing(tx, HERE, RepoId(0), |_| false)).await;
     let jobs = index.write(|tx| tx.claim_repo_jobs(HERE, 9)).await;

@@ -168,6 +168,8 @@ pub enum Rejected {
     FutureRev,
     /// The signature is bad, and so was one within the last minute: the key was asked for then.
     BadSignature,
+    /// The host has as many accounts as it may have; the account waits until the limit is raised.
+    AccountLimit,
 }
 
 /// What is to be done with an event.
@@ -279,7 +281,7 @@ impl Fact {
 
 impl Verdict {
     /// Every verdict, for the documentation and its test.
-    pub const ALL: [Verdict; 24] = [
+    pub const ALL: [Verdict; 25] = [
         Verdict::Apply,
         Verdict::ApplyUnproven,
         Verdict::Hold,
@@ -304,6 +306,7 @@ impl Verdict {
         Verdict::Reject(Rejected::BadRev),
         Verdict::Reject(Rejected::FutureRev),
         Verdict::Reject(Rejected::BadSignature),
+        Verdict::Reject(Rejected::AccountLimit),
     ];
 
     /// The metric label.
@@ -337,6 +340,7 @@ impl Verdict {
             Verdict::Reject(Rejected::BadRev) => "rejected_bad_rev",
             Verdict::Reject(Rejected::FutureRev) => "rejected_future_rev",
             Verdict::Reject(Rejected::BadSignature) => "rejected_bad_signature",
+            Verdict::Reject(Rejected::AccountLimit) => "rejected_account_limit",
         }
     }
 }

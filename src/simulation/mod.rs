@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::config::StoreConfig;
+use crate::config::{Limits, StoreConfig};
 use process::Process;
 use world::World;
 
@@ -93,7 +93,8 @@ impl Runs {
 fn run(seed: u64, step: &Cell<usize>) -> BTreeMap<&'static str, u64> {
     let folder = tempfile::tempdir_in(fast_folder()).expect("a folder");
     let world = World::new(seed);
-    let config = StoreConfig { path: folder.path().join("simulation.db"), filter: world.filter.clone() };
+    let (filter, limits) = (world.filter.clone(), Limits::default());
+    let config = StoreConfig { path: folder.path().join("simulation.db"), filter, limits };
     let mut process = Process::new(world, config);
     let (quiet_points, steps_between) = if seed.is_multiple_of(LONG_LIFE_EVERY) { (3, 250) } else { (1, 150) };
     for _ in 0..quiet_points {

@@ -124,16 +124,9 @@ impl Tx<'_> {
             .collect()
     }
 
-    /// Counts that differ from the rows that they count.
+    /// Counters that differ from the rows that they count.
     pub(crate) fn wrong_counts(&self) -> TxResult<i64> {
-        self.db
-            .prepare_cached(
-                "WITH counted AS (SELECT collection_id, repo_id, count(*) FROM indexed_records GROUP BY 1, 2),
-                      stored AS (SELECT collection_id, repo_id, record_count FROM repo_collections)
-                 SELECT (SELECT count(*) FROM (SELECT * FROM counted EXCEPT SELECT * FROM stored))
-                      + (SELECT count(*) FROM (SELECT * FROM stored EXCEPT SELECT * FROM counted))",
-            )?
-            .query_row([], |row| row.get(0))
+        self.db.prepare_cached(include_str!("counters.sql"))?.query_row([], |row| row.get(0))
     }
 
     /// Jobs on repos.

@@ -5,15 +5,16 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use rusqlite::{OptionalExtension, Row, named_params};
 
+use super::sources::Source;
 use super::{HostId, RepoId, Store, StoreError, Tx, TxResult};
 use crate::repo::DagCid;
 use crate::syntax::{Did, NsidPattern};
 
-pub(super) const REPOS_OF_COLLECTION: &str =
+const REPOS_OF_COLLECTION: &str =
     "SELECT rc.repo_id, r.did FROM repo_collections rc JOIN repos r ON r.repo_id = rc.repo_id
-     WHERE rc.collection_id = :collection AND rc.repo_id > :after AND r.active = 1 ORDER BY rc.repo_id LIMIT :limit";
-pub(super) const REPO_IDS_OF_COLLECTION: &str = "SELECT repo_id FROM repo_collections
-     WHERE collection_id = :collection AND repo_id > :after ORDER BY repo_id LIMIT :limit";
+     WHERE rc.collection_id = :id AND rc.repo_id > :after AND r.active = 1 ORDER BY rc.repo_id LIMIT :limit";
+const REPOS_OF_PATTERN: &str = "SELECT p.repo_id, r.did FROM pattern_repos p JOIN repos r ON r.repo_id = p.repo_id
+     WHERE p.pattern_id = :id AND p.repo_id > :after AND r.active = 1 ORDER BY p.repo_id LIMIT :limit";
 const REPO_COLUMNS: &str =
     "repo_id, did, head, rev, active, CASE WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
 /// An active repo that was not verified yet is only hearsay.
@@ -138,73 +139,48 @@ impl Tx<'_> {
         limit: usize,
         write: fn(&mut String, &str),
     ) -> TxResult<DidPage> {
-        let text = String::with_capacity(limit * 48);
-        let mut page = PageWriter { text, left: limit, last: after, write, has_more: false };
-        match self.matching_collections(patterns)?.as_slice() {
+        let mut page = PageWriter::new(limit, after, write);
+        match self.sources(patterns)?.as_slice() {
             [] => {}
-            [collection] => self.repos_of_collection(*collection, after, &mut page)?,
-            many => self.repos_of_collections(many, after, &mut page)?,
+            [Source::Collection(id)] => self.repos_of_one(REPOS_OF_COLLECTION, *id, after, &mut page)?,
+            [Source::Pattern(id)] => self.repos_of_one(REPOS_OF_PATTERN, *id, after, &mut page)?,
+            many => self.repos_of_many(many, after, &mut page)?,
         }
         Ok(page.finish())
     }
 
-    fn matching_collections(&self, patterns: &[NsidPattern]) -> TxResult<Vec<i64>> {
-        if let [NsidPattern::Exact(nsid)] = patterns {
-            let id = self
-                .db
-                .prepare_cached("SELECT collection_id FROM collections WHERE nsid = :nsid")?
-                .query_row(named_params! {":nsid": nsid.as_str()}, |row| row.get(0))
-                .optional()?;
-            return Ok(id.into_iter().collect());
-        }
-        let mut statement = self.db.prepare_cached("SELECT collection_id, nsid FROM collections")?;
-        let mut rows = statement.query([])?;
-        let mut matching = Vec::new();
-        while let Some(row) = rows.next()? {
-            let nsid = row.get_ref(1)?.as_str()?;
-            if patterns.iter().any(|pattern| pattern.matches(nsid)) {
-                matching.push(row.get(0)?);
-            }
-        }
-        Ok(matching)
-    }
-
-    fn repos_of_collection(&self, collection: i64, after: RepoId, page: &mut PageWriter) -> TxResult<()> {
-        let mut statement = self.db.prepare_cached(REPOS_OF_COLLECTION)?;
-        let mut rows = statement.query(named_params! {
-            // One more tells whether there is a next page.
-            ":collection": collection, ":after": after.0, ":limit": page.left as i64 + 1,
-        })?;
+    fn repos_of_one(&self, sql: &str, id: i64, after: RepoId, page: &mut PageWriter) -> TxResult<()> {
+        let mut statement = self.db.prepare_cached(sql)?;
+        // One more tells whether there is a next page.
+        let mut rows = statement.query(named_params! {":id": id, ":after": after.0, ":limit": page.left as i64 + 1})?;
         while let Some(row) = rows.next()? {
             page.push(RepoId(row.get(0)?), row.get_ref(1)?.as_str()?);
         }
         Ok(())
     }
 
-    /// Merges the ascending pages of several collections; a page of each is read only as far as the merge gets.
-    fn repos_of_collections(&self, collections: &[i64], after: RepoId, page: &mut PageWriter) -> TxResult<()> {
-        let chunk = (2 * page.left / collections.len()).clamp(16, page.left.max(16));
-        let mut pages: Vec<VecDeque<i64>> = vec![VecDeque::new(); collections.len()];
+    /// Merges the ascending pages of several sources; a page of each is read only as far as the merge gets.
+    pub(super) fn repos_of_many(&self, sources: &[Source], after: RepoId, page: &mut PageWriter) -> TxResult<()> {
+        let chunk = (2 * page.left / sources.len()).clamp(16, page.left.max(16));
+        let mut pages: Vec<VecDeque<i64>> = vec![VecDeque::new(); sources.len()];
         let mut heads = BinaryHeap::new();
-        let mut advance = |heads: &mut BinaryHeap<_>, source: usize, after: i64| -> TxResult<()> {
-            if pages[source].is_empty() {
-                let key = named_params! {":collection": collections[source], ":after": after, ":limit": chunk as i64};
-                let mut statement = self.db.prepare_cached(REPO_IDS_OF_COLLECTION)?;
-                pages[source] = statement.query_map(key, |row| row.get(0))?.collect::<TxResult<_>>()?;
+        let mut advance = |heads: &mut BinaryHeap<_>, at: usize, after: i64| -> TxResult<()> {
+            if pages[at].is_empty() {
+                pages[at] = self.repo_ids(&sources[at], after, chunk)?;
             }
-            if let Some(repo) = pages[source].pop_front() {
-                heads.push(Reverse((repo, source)));
+            if let Some(repo) = pages[at].pop_front() {
+                heads.push(Reverse((repo, at)));
             }
             Ok(())
         };
-        for source in 0..collections.len() {
-            advance(&mut heads, source, after.0)?;
+        for at in 0..sources.len() {
+            advance(&mut heads, at, after.0)?;
         }
         let mut active = self.db.prepare_cached("SELECT did FROM repos WHERE repo_id = ?1 AND active = 1")?;
         let mut last = after.0;
         while !page.is_full() {
-            let Some(Reverse((repo, source))) = heads.pop() else { break };
-            advance(&mut heads, source, repo)?;
+            let Some(Reverse((repo, at))) = heads.pop() else { break };
+            advance(&mut heads, at, repo)?;
             if repo == last {
                 continue;
             }
@@ -219,7 +195,7 @@ impl Tx<'_> {
 }
 
 /// Takes the rows of a page, and one more that only shows that there are more.
-struct PageWriter {
+pub(super) struct PageWriter {
     text: String,
     left: usize,
     last: RepoId,
@@ -228,6 +204,10 @@ struct PageWriter {
 }
 
 impl PageWriter {
+    pub(super) fn new(limit: usize, after: RepoId, write: fn(&mut String, &str)) -> PageWriter {
+        PageWriter { text: String::with_capacity(limit * 48), left: limit, last: after, write, has_more: false }
+    }
+
     fn push(&mut self, repo: RepoId, did: &str) {
         if self.left == 0 {
             self.has_more = true;

@@ -15,14 +15,17 @@ mod hosts;
 mod list;
 mod meta;
 mod open;
+mod patterns;
 mod queue;
 mod records;
 mod repos;
 mod schedule;
+mod sources;
 mod stats;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod wal;
 mod writer;
 
@@ -45,14 +48,16 @@ pub use list::{DidPage, HostRow, RepoRow};
 pub use meta::Coverage;
 pub use open::OpenError;
 pub use queue::{Due, HostJob, JobKind, RepoJob, Urgency};
-pub use records::StoredRecord;
+pub use records::{Collection, StoredRecord};
 pub use repos::{RepoState, Status};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
+pub use usage::{Room, UsageChange};
 pub use writer::Durability;
 
 use crate::clock::now_millis;
-use crate::config::StoreConfig;
+pub use crate::config::EventLimits;
+use crate::config::{Limits, StoreConfig};
 use crate::syntax::CollectionFilter;
 use disk::Meaning;
 
@@ -113,6 +118,7 @@ struct Inner {
     filter: CollectionFilter,
     complete_filter: Arc<RwLock<CollectionFilter>>,
     instance_id: [u8; 8],
+    limits: Limits,
 }
 
 /// Who is to look at the rows again. Raised inside a transaction, rung after its commit.
@@ -169,6 +175,7 @@ struct TxState {
     raised: Cell<u8>,
     /// Bytes in `held_events`, so that its bound costs no scan.
     held_bytes: Cell<u64>,
+    limits: Limits,
 }
 
 impl<'a> Tx<'a> {
@@ -261,7 +268,8 @@ impl Store {
         // Set also when there is none: the connection may still have that of an earlier query.
         let ends_at = longest.map(|longest| Instant::now() + longest);
         connection.progress_handler(STEPS_PER_LOOK, ends_at.map(|at| move || Instant::now() >= at))?;
-        let answer = connection.transaction().and_then(|snapshot| work(&Tx::new(&snapshot, &TxState::default())));
+        let state = TxState { limits: self.inner.limits, ..TxState::default() };
+        let answer = connection.transaction().and_then(|snapshot| work(&Tx::new(&snapshot, &state)));
         answer.map_err(|error| self.judge(error))
     }
 

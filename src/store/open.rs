@@ -15,9 +15,9 @@ use super::failure::Failure;
 use super::schedule::follow_clock_back;
 use super::wal::BUSY_TIMEOUT;
 use super::writer::{Desk, Writer};
-use super::{Inner, Signals, Store, TxState, meta};
+use super::{Inner, Signals, Store, TxState, meta, patterns, usage};
 use crate::clock::now_millis;
-use crate::config::StoreConfig;
+use crate::config::{Limits, StoreConfig};
 use crate::syntax::CollectionFilter;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
@@ -89,8 +89,9 @@ pub(super) fn prepare(config: &StoreConfig) -> Result<Prepared, OpenError> {
     apply_schema(&mut connection).map_err(refused)?;
     let instance_id = read_instance_id(&connection, path)?;
     let complete_filter = adopt_filter(&mut connection, path, &config.filter)?;
+    adopt_limits(&connection, &config.limits).map_err(refused)?;
     forget_last_run(&connection).map_err(refused)?;
-    let state = read_state(&connection).map_err(refused)?;
+    let state = TxState { limits: config.limits, ..read_state(&connection).map_err(refused)? };
     Ok(Prepared { connection, state, lock, complete_filter, instance_id })
 }
 
@@ -158,6 +159,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
             filter: config.filter.clone(),
             complete_filter: Arc::new(RwLock::new(complete_filter)),
             instance_id,
+            limits: config.limits,
         }),
     })
 }
@@ -249,11 +251,12 @@ fn adopt_filter(db: &mut Connection, path: &Path, filter: &CollectionFilter) -> 
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(refused)?;
     let covered = |by: &CollectionFilter| filter.patterns().iter().all(|pattern| by.covers(pattern));
     if old != *filter {
-        drop_unmatched(&transaction, filter).map_err(refused)?;
+        drop_unmatched(&transaction, filter).and_then(|()| usage::recount(&transaction)).map_err(refused)?;
         if !covered(&old) {
             queue_all_repos(&transaction).map_err(refused)?;
         }
     }
+    patterns::adopt(&transaction, filter).map_err(refused)?;
     let waiting: i64 = transaction
         .query_row("SELECT count(*) FROM crawl_queue WHERE reindex = 1", [], |row| row.get(0))
         .map_err(refused)?;
@@ -279,6 +282,11 @@ fn drop_unmatched(db: &Connection, filter: &CollectionFilter) -> rusqlite::Resul
     Ok(())
 }
 
+fn adopt_limits(db: &Connection, limits: &Limits) -> rusqlite::Result<()> {
+    let before = meta::get(db, "limits")?;
+    meta::set(db, "limits", &usage::adopt_limits(db, limits, before.as_deref())?)
+}
+
 fn queue_all_repos(db: &Connection) -> rusqlite::Result<()> {
     // One statement cannot target a partial index with ON CONFLICT and stay readable: jobs that exist are marked, the rest inserted.
     db.execute("UPDATE crawl_queue SET reindex = 1, kind = 'repo', again = 'repo' WHERE repo_id IS NOT NULL", [])?;
@@ -295,6 +303,6 @@ fn queue_all_repos(db: &Connection) -> rusqlite::Result<()> {
 pub(super) fn forget_last_run(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(
         "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL, next_attempt_at = 0 WHERE status = 'in_progress';
-         UPDATE subscriptions SET connected_since = NULL;",
+         UPDATE subscriptions SET connected_since = NULL, slowed_since = NULL;",
     )
 }

@@ -1,4 +1,5 @@
 //! `crawl_queue`: what is to be done, by whom it is being done, and when it is tried again.
+//! What is asked at every turn of the crawl names its index: left to itself, SQLite goes through all that is pending instead.
 
 use std::time::Duration;
 
@@ -11,6 +12,12 @@ use crate::syntax::{Did, Host};
 
 /// How long a claim holds without being renewed.
 const LEASE_MS: i64 = 120_000;
+/// Each costs a look-up, and a row for as long as it is refused.
+const CLAIMS_PER_HOST: i64 = 10_000;
+const REFERRALS_PER_HOST: i64 = 1000;
+/// Values of `claim`: who named the host for an account that is another's.
+const CLAIMED: i64 = 1;
+const REFERRED: i64 = 2;
 
 /// What a repo's job is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,8 @@ pub struct RepoJob {
     pub kind: JobKind,
     /// Claims so far, this one included.
     pub attempts: u32,
+    /// Whether it was the DID document that named the host, and not the host the account.
+    pub is_referred: bool,
 }
 
 /// Which hosts have repo jobs that are due.
@@ -123,8 +132,9 @@ impl Tx<'_> {
         };
         self.db
             .prepare_cached(
-                "INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, created_at)
-                 VALUES (:host, :repo, :kind, 'pending', :due, :now)
+                "INSERT INTO crawl_queue (host_id, repo_id, kind, status, next_attempt_at, created_at, claim)
+                 VALUES (:host, :repo, :kind, 'pending', :due, :now,
+                     (SELECT host_id <> :host FROM repos WHERE repo_id = :repo))
                  ON CONFLICT (repo_id, host_id) WHERE repo_id IS NOT NULL DO UPDATE SET
                      again = CASE WHEN status <> 'in_progress' THEN NULL WHEN again = 'repo' THEN 'repo' ELSE :kind END,
                      kind = CASE WHEN status = 'in_progress' THEN kind
@@ -144,7 +154,7 @@ impl Tx<'_> {
             .prepare_cached(
                 "UPDATE crawl_queue SET status = 'in_progress', attempts = attempts + 1, lease_expires_at = :lease, again = NULL
                  WHERE job_id IN (
-                     SELECT job_id FROM crawl_queue
+                     SELECT job_id FROM crawl_queue INDEXED BY crawl_queue_due_hosts
                      WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed') AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
                  RETURNING job_id, host_id, attempts,
@@ -172,11 +182,11 @@ impl Tx<'_> {
             .prepare_cached(
                 "UPDATE crawl_queue SET status = 'in_progress', attempts = attempts + 1, lease_expires_at = :lease, again = NULL
                  WHERE job_id IN (
-                     SELECT job_id FROM crawl_queue
+                     SELECT job_id FROM crawl_queue INDEXED BY crawl_queue_due_repos
                      WHERE host_id = :host AND repo_id IS NOT NULL AND status IN ('pending', 'failed')
                        AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
-                 RETURNING job_id, repo_id, kind, attempts, (SELECT did FROM repos r WHERE r.repo_id = crawl_queue.repo_id)",
+                 RETURNING job_id, repo_id, kind, attempts, (SELECT did FROM repos r WHERE r.repo_id = crawl_queue.repo_id), claim",
             )?
             .query_map(
                 named_params! {
@@ -199,6 +209,7 @@ impl Tx<'_> {
                             _ => JobKind::Repo,
                         },
                         attempts: row.get(3)?,
+                        is_referred: row.get::<_, i64>(5)? == REFERRED,
                     })
                 },
             )?
@@ -210,13 +221,14 @@ impl Tx<'_> {
         let mut due = Due::default();
         let mut statement = self.db.prepare_cached(
             "WITH RECURSIVE with_jobs (host_id) AS (
-                 SELECT min(host_id) FROM crawl_queue WHERE repo_id IS NOT NULL AND status IN ('pending', 'failed')
+                 SELECT min(host_id) FROM crawl_queue INDEXED BY crawl_queue_due_repos
+                 WHERE repo_id IS NOT NULL AND status IN ('pending', 'failed')
                  UNION ALL
-                 SELECT (SELECT min(q.host_id) FROM crawl_queue q
+                 SELECT (SELECT min(q.host_id) FROM crawl_queue q INDEXED BY crawl_queue_due_repos
                          WHERE q.repo_id IS NOT NULL AND q.status IN ('pending', 'failed') AND q.host_id > w.host_id)
                  FROM with_jobs w WHERE w.host_id IS NOT NULL)
              SELECT w.host_id, h.woken_at,
-                 (SELECT min(q.next_attempt_at) FROM crawl_queue q
+                 (SELECT min(q.next_attempt_at) FROM crawl_queue q INDEXED BY crawl_queue_due_repos
                   WHERE q.repo_id IS NOT NULL AND q.status IN ('pending', 'failed') AND q.host_id = w.host_id)
              FROM with_jobs w JOIN hosts h ON h.host_id = w.host_id",
         )?;
@@ -236,7 +248,7 @@ impl Tx<'_> {
     pub fn next_host_job_at(&self) -> TxResult<Option<i64>> {
         self.db
             .prepare_cached(
-                "SELECT min(next_attempt_at) FROM crawl_queue
+                "SELECT min(next_attempt_at) FROM crawl_queue INDEXED BY crawl_queue_due_hosts
                  WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed')",
             )?
             .query_row([], |row| row.get(0))
@@ -331,6 +343,40 @@ impl Tx<'_> {
         self.db
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM crawl_queue WHERE repo_id = :repo AND host_id = :host)")?
             .query_row(named_params! {":repo": repo.0, ":host": host_id.0}, |row| row.get(0))
+    }
+
+    /// A DID document names a host as its account's: the host is asked, though it said nothing of it itself. What comes of that is
+    /// on nobody's account, so that no document can spend what the host has; past a bound the host has to name the account.
+    pub fn refer_repo(&self, named: HostId, repo: RepoId) -> TxResult<()> {
+        let is_new = !self.has_job(repo, named)?;
+        if is_new && self.claims(named, REFERRED, REFERRALS_PER_HOST)? >= REFERRALS_PER_HOST {
+            return Ok(());
+        }
+        self.queue_repo(named, repo, JobKind::Repo, Urgency::First)?;
+        if is_new {
+            self.db
+                .prepare_cached(
+                    "UPDATE crawl_queue SET claim = :referred WHERE repo_id = :repo AND host_id = :host AND claim = 1",
+                )?
+                .execute(named_params! {":referred": REFERRED, ":repo": repo.0, ":host": named.0})?;
+        }
+        Ok(())
+    }
+
+    /// How many more accounts of other hosts a host may claim before some of its claims are settled. One that is refused stays for a
+    /// while, so that it is not believed again at once.
+    pub fn claims_left(&self, host_id: HostId) -> TxResult<i64> {
+        Ok(CLAIMS_PER_HOST - self.claims(host_id, CLAIMED, CLAIMS_PER_HOST)?)
+    }
+
+    /// Counts a host's jobs of this kind of claim, up to `most`.
+    fn claims(&self, host_id: HostId, claim: i64, most: i64) -> TxResult<i64> {
+        self.db
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT 1 FROM crawl_queue
+                 WHERE host_id = :host AND claim = :claim AND claim > 0 LIMIT :most)",
+            )?
+            .query_row(named_params! {":host": host_id.0, ":claim": claim, ":most": most}, |row| row.get(0))
     }
 
     /// Whether another host has had work on a repo for a minute at most, and it did not fail: it may be its host by now.

@@ -1,9 +1,9 @@
 //! `indexed_records`, `repo_collections` and `collections`: the index. Counts are moved by the caller in one step per collection
-//! ([`Tx::adjust_count`]), so that 100,000 rows cost one update; `index` is the only caller.
+//! ([`Tx::adjust_count`]) and per repo ([`Tx::change_usage`]), so that 100,000 rows cost one update; `index` is the only caller.
 
 use rusqlite::{OptionalExtension, named_params};
 
-use super::{RepoId, Tx, TxResult};
+use super::{HostId, RepoId, Tx, TxResult, UsageChange};
 use crate::repo::DagCid;
 
 /// A record as it is indexed, without its content.
@@ -15,6 +15,15 @@ pub struct StoredRecord {
     pub rkey: String,
     /// The record's CID.
     pub cid: DagCid,
+}
+
+/// A row of `collections`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collection {
+    /// The row.
+    pub id: i64,
+    /// The pattern of the filter that matches it, where one does.
+    pub pattern: Option<i64>,
 }
 
 impl StoredRecord {
@@ -59,26 +68,49 @@ impl Tx<'_> {
             .optional()
     }
 
-    /// The id of a collection, made when it is new.
-    pub fn collection_id(&self, nsid: &str) -> TxResult<i64> {
-        let known = self
-            .db
-            .prepare_cached("SELECT collection_id FROM collections WHERE nsid = :nsid")?
-            .query_row(named_params! {":nsid": nsid}, |row| row.get(0))
-            .optional()?;
-        match known {
-            Some(id) => Ok(id),
-            None => self
-                .db
-                .prepare_cached("INSERT INTO collections (nsid) VALUES (:nsid) RETURNING collection_id")?
-                .query_row(named_params! {":nsid": nsid}, |row| row.get(0)),
-        }
+    /// A collection that somebody has a record of.
+    pub fn collection(&self, nsid: &str) -> TxResult<Option<Collection>> {
+        self.db
+            .prepare_cached("SELECT collection_id, pattern_id FROM collections WHERE nsid = :nsid")?
+            .query_row(named_params! {":nsid": nsid}, |row| Ok(Collection { id: row.get(0)?, pattern: row.get(1)? }))
+            .optional()
     }
 
-    /// Inserts or replaces a record. Answers by how many the count of its collection changes: 1 or 0.
-    pub fn put_record(&self, collection_id: i64, repo: RepoId, rkey: &str, cid: DagCid, json: &str) -> TxResult<i64> {
-        let updated = self
+    /// A collection that nobody had a record of, brought by a host.
+    pub fn new_collection(&self, nsid: &str, brought_by: HostId) -> TxResult<Collection> {
+        let pattern = self.pattern_of(nsid)?;
+        let id = self
             .db
+            .prepare_cached(
+                "INSERT INTO collections (nsid, pattern_id, brought_by) VALUES (:nsid, :pattern, :host)
+                 RETURNING collection_id",
+            )?
+            .query_row(named_params! {":nsid": nsid, ":pattern": pattern, ":host": brought_by.0}, |row| row.get(0))?;
+        self.count_name(brought_by.0, 1)?;
+        Ok(Collection { id, pattern })
+    }
+
+    /// The size of a record's JSON in bytes, if the record is there.
+    pub fn record_size(&self, collection_id: i64, repo: RepoId, rkey: &str) -> TxResult<Option<i64>> {
+        self.db
+            .prepare_cached(
+                "SELECT octet_length(record_data) FROM indexed_records
+                 WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey",
+            )?
+            .query_row(named_params! {":collection": collection_id, ":repo": repo.0, ":rkey": rkey}, |row| row.get(0))
+            .optional()
+    }
+
+    /// Replaces a record that is known to be there.
+    pub fn replace_record(
+        &self,
+        collection_id: i64,
+        repo: RepoId,
+        rkey: &str,
+        cid: DagCid,
+        json: &str,
+    ) -> TxResult<()> {
+        self.db
             .prepare_cached(
                 "UPDATE indexed_records SET cid = :cid, record_data = :json, indexed_at = :now
                  WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey",
@@ -87,11 +119,7 @@ impl Tx<'_> {
                 ":cid": cid, ":json": json, ":now": self.now,
                 ":collection": collection_id, ":repo": repo.0, ":rkey": rkey,
             })?;
-        if updated > 0 {
-            return Ok(0);
-        }
-        self.insert_record(collection_id, repo, rkey, cid, json)?;
-        Ok(1)
+        Ok(())
     }
 
     /// Inserts a record that is known to be new.
@@ -108,36 +136,38 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Deletes a record if it is there. Answers by how many the count of its collection changes: -1 or 0.
-    pub fn delete_record(&self, collection_id: i64, repo: RepoId, rkey: &str) -> TxResult<i64> {
-        let deleted = self
-            .db
+    /// Deletes a record if it is there. Answers how many bytes its JSON had.
+    pub fn delete_record(&self, collection_id: i64, repo: RepoId, rkey: &str) -> TxResult<Option<i64>> {
+        self.db
             .prepare_cached(
-                "DELETE FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey",
+                "DELETE FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey
+                 RETURNING octet_length(record_data)",
             )?
-            .execute(named_params! {":collection": collection_id, ":repo": repo.0, ":rkey": rkey})?;
-        Ok(if deleted > 0 { -1 } else { 0 })
+            .query_row(named_params! {":collection": collection_id, ":repo": repo.0, ":rkey": rkey}, |row| row.get(0))
+            .optional()
     }
 
-    /// Moves a count; at 0 the repo is off the collection's list.
-    pub fn adjust_count(&self, collection_id: i64, repo: RepoId, by: i64) -> TxResult<()> {
+    /// Moves a count; at 0 the repo is off the collection's list, and a collection that nobody has goes. Answers by how many the repo's
+    /// collections change.
+    pub fn adjust_count(&self, collection_id: i64, repo: RepoId, by: i64) -> TxResult<i64> {
         if by == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let key = named_params! {":collection": collection_id, ":repo": repo.0};
-        let count: Option<i64> = self
+        let before: Option<i64> = self
             .db
             .prepare_cached(
                 "SELECT record_count FROM repo_collections WHERE collection_id = :collection AND repo_id = :repo",
             )?
             .query_row(key, |row| row.get(0))
             .optional()?;
-        let count = count.unwrap_or(0) + by;
+        let count = before.unwrap_or(0) + by;
         if count == 0 {
             self.db
                 .prepare_cached("DELETE FROM repo_collections WHERE collection_id = :collection AND repo_id = :repo")?
                 .execute(key)?;
-            return Ok(());
+            self.drop_unused_collection(collection_id)?;
+            return Ok(-1);
         }
         // A negative count breaks the table's CHECK, and that stops the process: counts and rows would have parted.
         self.db
@@ -146,11 +176,28 @@ impl Tx<'_> {
                  ON CONFLICT DO UPDATE SET record_count = :count",
             )?
             .execute(named_params! {":collection": collection_id, ":repo": repo.0, ":count": count})?;
-        Ok(())
+        Ok(i64::from(before.is_none()))
+    }
+
+    /// Whether a repo has records of a collection.
+    pub fn has_collection(&self, collection_id: i64, repo: RepoId) -> TxResult<bool> {
+        self.db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM repo_collections WHERE collection_id = :collection AND repo_id = :repo)",
+            )?
+            .query_row(named_params! {":collection": collection_id, ":repo": repo.0}, |row| row.get(0))
     }
 
     /// Deletes every record of a repo. Answers how many there were.
     pub fn delete_records_of(&self, repo: RepoId) -> TxResult<usize> {
+        let held: Vec<(i64, Option<i64>, i64)> = self
+            .db
+            .prepare_cached(
+                "SELECT collection_id, pattern_id, record_count FROM repo_collections JOIN collections USING (collection_id)
+                 WHERE repo_id = :repo",
+            )?
+            .query_map(named_params! {":repo": repo.0}, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<TxResult<_>>()?;
         let deleted = self
             .db
             .prepare_cached(
@@ -161,6 +208,36 @@ impl Tx<'_> {
         self.db
             .prepare_cached("DELETE FROM repo_collections WHERE repo_id = :repo")?
             .execute(named_params! {":repo": repo.0})?;
+        let bytes: i64 = self
+            .db
+            .prepare_cached("UPDATE repos SET truncated = 0 WHERE repo_id = :repo RETURNING record_bytes")?
+            .query_row(named_params! {":repo": repo.0}, |row| row.get(0))?;
+        let mut change = UsageChange { bytes: -bytes, collections: -(held.len() as i64), ..UsageChange::default() };
+        for (collection_id, pattern, records) in held {
+            change.records -= records;
+            if let Some(pattern) = pattern {
+                change.count_pattern(pattern, -records);
+            }
+            self.drop_unused_collection(collection_id)?;
+        }
+        self.change_usage(repo, &change)?;
         Ok(deleted)
+    }
+
+    /// Drops a collection that nobody has a record of.
+    pub fn drop_unused_collection(&self, collection_id: i64) -> TxResult<()> {
+        let brought_by: Option<Option<i64>> = self
+            .db
+            .prepare_cached(
+                "DELETE FROM collections WHERE collection_id = :collection
+                     AND NOT EXISTS (SELECT 1 FROM repo_collections WHERE collection_id = :collection)
+                 RETURNING brought_by",
+            )?
+            .query_row(named_params! {":collection": collection_id}, |row| row.get(0))
+            .optional()?;
+        match brought_by.flatten() {
+            Some(host_id) => self.count_name(host_id, -1),
+            None => Ok(()),
+        }
     }
 }

@@ -137,14 +137,17 @@ impl Tx<'_> {
 
     /// A new account, not verified yet.
     pub fn insert_repo(&self, did: &Did, host_id: HostId, active: bool, status: Option<Status>) -> TxResult<RepoId> {
-        self.db
+        let repo = self
+            .db
             .prepare_cached(
                 "INSERT INTO repos (did, host_id, active, status) VALUES (:did, :host, :active, :status) RETURNING repo_id",
             )?
             .query_row(
                 named_params! {":did": did.as_str(), ":host": host_id.0, ":active": active, ":status": status},
                 |row| Ok(RepoId(row.get(0)?)),
-            )
+            )?;
+        self.account_taken(host_id, did.as_str())?;
+        Ok(repo)
     }
 
     /// What its host's list says of a repo that is not verified yet.
@@ -208,14 +211,14 @@ impl Tx<'_> {
     }
 
     /// Active repos of a host, ascending by id after `after`.
-    pub fn active_repos_of(&self, host_id: HostId, after: RepoId, limit: usize) -> TxResult<Vec<(RepoId, String)>> {
+    pub fn active_repos_of(&self, host_id: HostId, after: RepoId, limit: usize) -> TxResult<Vec<RepoId>> {
         self.db
             .prepare_cached(
-                "SELECT repo_id, did FROM repos WHERE host_id = :host AND repo_id > :after AND active = 1
+                "SELECT repo_id FROM repos WHERE host_id = :host AND repo_id > :after AND active = 1
                  ORDER BY repo_id LIMIT :limit",
             )?
             .query_map(named_params! {":host": host_id.0, ":after": after.0, ":limit": limit as i64}, |row| {
-                Ok((RepoId(row.get(0)?), row.get(1)?))
+                Ok(RepoId(row.get(0)?))
             })?
             .collect()
     }
@@ -229,10 +232,21 @@ impl Tx<'_> {
     }
 
     /// Its DID document names another host now.
-    pub fn move_repo(&self, repo: RepoId, host_id: HostId) -> TxResult<()> {
+    pub fn move_repo(&self, repo: RepoId, from: HostId, to: HostId) -> TxResult<()> {
+        self.account_moved(repo, from, to)?;
         self.db
             .prepare_cached("UPDATE repos SET host_id = :host WHERE repo_id = :repo")?
-            .execute(named_params! {":host": host_id.0, ":repo": repo.0})?;
+            .execute(named_params! {":host": to.0, ":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// Whether a limit keeps some of its matching records out of the index.
+    pub fn set_truncated(&self, repo: RepoId, truncated: bool) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE repos SET truncated = :truncated WHERE repo_id = :repo AND truncated <> :truncated",
+            )?
+            .execute(named_params! {":truncated": truncated, ":repo": repo.0})?;
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use super::{HostId, Store, StoreError, Tx, TxResult};
 use rusqlite::named_params;
 
+const WAITING_SHOWN: usize = 100;
+
 /// Gauges.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
@@ -20,6 +22,14 @@ pub struct Stats {
     pub held_events: i64,
     /// Firehoses that are connected now.
     pub connected_firehoses: i64,
+    /// Repos of which a limit keeps some records out of the index.
+    pub truncated_repos: i64,
+    /// Accounts that wait for room at their host.
+    pub waiting_accounts: i64,
+    /// Hosts that send more events than their limits let through.
+    pub slowed_hosts: i64,
+    /// Collections that somebody has a record of.
+    pub collections: i64,
     /// Repos that a wider filter queued and that were not tried yet.
     pub repos_to_reindex: i64,
     /// Size of the database without its WAL, in bytes.
@@ -64,6 +74,20 @@ pub struct HostReport {
     pub last_event_at: Option<i64>,
     /// Its accounts.
     pub repos: i64,
+    /// How many it may have.
+    pub account_limit: i64,
+    /// How many more there are, up to a thousand; raise its limit to have them taken in.
+    pub waiting: i64,
+    /// The first of them.
+    pub waiting_accounts: Vec<String>,
+    /// Records of its repos.
+    pub records: i64,
+    /// The size of their JSON in bytes.
+    pub record_bytes: i64,
+    /// Its repos of which a limit keeps some records out of the index.
+    pub truncated_repos: i64,
+    /// Since when it sends more events than its limits let through (Unix milliseconds).
+    pub slowed_since: Option<i64>,
     /// Jobs on its repos.
     pub queue: HostQueue,
     /// The last error of its crawl, else of its firehose, else of one of its repos.
@@ -83,10 +107,14 @@ impl Store {
                 repos: tx.counts(
                     "SELECT CASE WHEN active THEN 'active' ELSE 'inactive' END, count(*) FROM repos GROUP BY active",
                 )?,
-                records: tx.sum("SELECT ifnull(sum(record_count), 0) FROM repo_collections")?,
+                records: tx.sum("SELECT ifnull(sum(records), 0) FROM host_usage")?,
                 desynchronized_repos: tx.sum("SELECT count(*) FROM repos WHERE desynchronized = 1")?,
                 held_events: tx.sum("SELECT count(*) FROM held_events")?,
                 connected_firehoses: tx.sum("SELECT count(*) FROM subscriptions WHERE connected_since IS NOT NULL")?,
+                truncated_repos: tx.sum("SELECT count(*) FROM repos WHERE truncated = 1")?,
+                waiting_accounts: tx.sum("SELECT ifnull(sum(waiting), 0) FROM host_usage")?,
+                slowed_hosts: tx.sum("SELECT count(*) FROM subscriptions WHERE slowed_since IS NOT NULL")?,
+                collections: tx.sum("SELECT count(*) FROM collections")?,
                 repos_to_reindex: tx.repos_to_reindex()?,
                 database_size_bytes: tx
                     .sum("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
@@ -117,7 +145,9 @@ impl Tx<'_> {
     fn host_report(&self) -> TxResult<Vec<HostReport>> {
         let mut statement = self.db.prepare_cached(
             "SELECT h.host_id, hostname, state, state_since, q.status, connected_since IS NOT NULL, host_cursor, last_event_at,
-                 (SELECT count(*) FROM repos r WHERE r.host_id = h.host_id),
+                 ifnull(u.accounts, 0), ifnull(h.account_limit, :account_limit), ifnull(u.waiting, 0), ifnull(u.records, 0),
+                 ifnull(u.record_bytes, 0), (SELECT count(*) FROM repos r WHERE r.host_id = h.host_id AND truncated = 1),
+                 slowed_since,
                  coalesce(q.last_error, s.last_error,
                      (SELECT last_error FROM crawl_queue f
                       WHERE f.host_id = h.host_id AND f.repo_id IS NOT NULL AND f.status IN ('pending', 'failed')
@@ -125,13 +155,17 @@ impl Tx<'_> {
              FROM hosts h
              LEFT JOIN crawl_queue q ON q.host_id = h.host_id AND q.repo_id IS NULL
              LEFT JOIN subscriptions s ON s.host_id = h.host_id
+             LEFT JOIN host_usage u ON u.host_id = h.host_id
              ORDER BY hostname",
         )?;
-        let mut rows = statement.query([])?;
+        let limit = self.state.limits.accounts_per_host;
+        let mut rows = statement.query(named_params! {":account_limit": limit})?;
         let mut reports = Vec::new();
         while let Some(row) = rows.next()? {
+            let host_id = HostId(row.get(0)?);
             reports.push(HostReport {
-                queue: self.host_queue(HostId(row.get(0)?))?,
+                queue: self.host_queue(host_id)?,
+                waiting_accounts: self.waiting_accounts(host_id, WAITING_SHOWN)?,
                 hostname: row.get(1)?,
                 state: row.get(2)?,
                 state_since: row.get(3)?,
@@ -140,7 +174,13 @@ impl Tx<'_> {
                 cursor: row.get(6)?,
                 last_event_at: row.get(7)?,
                 repos: row.get(8)?,
-                last_error: row.get(9)?,
+                account_limit: row.get(9)?,
+                waiting: row.get(10)?,
+                records: row.get(11)?,
+                record_bytes: row.get(12)?,
+                truncated_repos: row.get(13)?,
+                slowed_since: row.get(14)?,
+                last_error: row.get(15)?,
             });
         }
         Ok(reports)

@@ -118,6 +118,17 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Whether the host is read more slowly than it sends.
+    pub fn set_slowed(&self, host_id: HostId, slowed: bool) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE subscriptions SET slowed_since = CASE WHEN :slowed THEN :now END
+                 WHERE host_id = :host AND (slowed_since IS NOT NULL) <> :slowed",
+            )?
+            .execute(named_params! {":slowed": slowed, ":now": self.now, ":host": host_id.0})?;
+        Ok(())
+    }
+
     /// The repos are being listed without a firehose: once it connects, they are listed again.
     pub fn relist_on_connect(&self, host_id: HostId) -> TxResult<()> {
         self.db

@@ -20,7 +20,8 @@ struct World {
 }
 
 fn config(directory: &Path) -> StoreConfig {
-    StoreConfig { path: directory.join("signpost.db"), filter: CollectionFilter::parse("io.atcr.*").unwrap() }
+    let (path, filter) = (directory.join("signpost.db"), CollectionFilter::parse("io.atcr.*").unwrap());
+    StoreConfig { path, filter, limits: Limits::default() }
 }
 
 impl World {

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::Subscriber;
+use super::rate::SharedRate;
 use super::verify::{self, Batch, Notice};
 use super::watermark::{Step, Watermark};
 use crate::host::{FirehoseSocket, HostError, full_jitter};
@@ -21,6 +22,8 @@ use crate::syntax::{Host, printable};
 
 const BATCH_FRAMES: usize = 256;
 const BATCH_BYTES: usize = 2 << 20;
+/// A host counts as slowed for so long after its last pause.
+const SLOWED_FOR: Duration = Duration::from_secs(10);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,7 @@ pub(super) async fn follow(
     subscriber: Subscriber,
     host_id: HostId,
     bells: Arc<Bells>,
+    rate: SharedRate,
     shutdown: CancellationToken,
 ) -> Result<(), StoreError> {
     let timing = subscriber.timing;
@@ -83,6 +87,8 @@ pub(super) async fn follow(
                     host_id,
                     socket,
                     watermark: Watermark::new(host_cursor),
+                    rate: rate.clone(),
+                    paused_at: None,
                 };
                 tokio::select! {
                     ended = connection.read(&shutdown) => ended?,
@@ -164,6 +170,9 @@ struct Connection<'a> {
     host_id: HostId,
     socket: FirehoseSocket,
     watermark: Watermark,
+    rate: SharedRate,
+    /// When it was last paused, as long as the host counts as slowed.
+    paused_at: Option<Instant>,
 }
 
 impl Connection<'_> {
@@ -173,13 +182,19 @@ impl Connection<'_> {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         loop {
+            let pace = self.pace().await?;
             let first = tokio::select! {
                 () = shutdown.cancelled() => {
                     // A courtesy: the host may wait for it, we do not.
                     let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await;
                     return Ok(Ended::Shutdown);
                 }
-                message = self.socket.next() => message,
+                message = self.socket.next(), if pace.is_ok() => message,
+                () = pause(&pace), if pace.is_err() => {
+                    // What it sends meanwhile is not looked at: it is not silent.
+                    heard = Instant::now();
+                    continue;
+                }
                 _ = pings.tick() => {
                     let ping = self.socket.send(WsMessage::Ping(Bytes::new()));
                     match tokio::time::timeout(timing.ping_every, ping).await {
@@ -190,13 +205,38 @@ impl Connection<'_> {
                 }
                 () = tokio::time::sleep_until(heard + timing.dead_after) => return Ok(Ended::Silent(timing.dead_after)),
             };
-            let (frames, ended) = gather(self.subscriber, &mut self.socket, first).await;
+            let most = pace.unwrap_or(1).min(BATCH_FRAMES);
+            let Gathered { frames, messages, size_bytes, ended } =
+                gather(self.subscriber, &mut self.socket, first, most).await;
+            self.rate.lock().took(messages, size_bytes, Instant::now());
             let refused = if frames.is_empty() { None } else { self.take_in(frames).await? };
             if let Some(ended) = refused.or(ended) {
                 return Ok(ended);
             }
             heard = Instant::now();
         }
+    }
+
+    /// How many events may be read now, or until when none. Whether the host is slowed is written when it changes.
+    async fn pace(&mut self) -> Result<Result<usize, Instant>, StoreError> {
+        let (host, host_id, now) = (self.host, self.host_id, Instant::now());
+        let allowance = self.rate.lock().allowance(now);
+        let was_slowed = self.paused_at.is_some();
+        match allowance {
+            Err(wait) => {
+                self.paused_at = Some(now);
+                self.subscriber.metrics.firehose_paused(wait);
+            }
+            Ok(_) => self.paused_at = self.paused_at.filter(|at| now - *at < SLOWED_FOR),
+        }
+        let is_slowed = self.paused_at.is_some();
+        if is_slowed != was_slowed {
+            if is_slowed {
+                tracing::info!(%host, "the firehose is read more slowly: it sends more events than its limits let through");
+            }
+            self.subscriber.store.write(Durability::Replayable, move |tx| tx.set_slowed(host_id, is_slowed)).await?;
+        }
+        Ok(allowance.map_err(|wait| now + wait))
     }
 
     /// Verifies a batch, and commits its outcomes with the cursor. Answers whether the host refused to go on.
@@ -260,7 +300,23 @@ pub(crate) fn end_connection(
     if future_cursor {
         tx.drop_host_cursor(host_id)?;
     }
+    tx.set_slowed(host_id, false)?;
     tx.firehose_down(host_id, words, connected)
+}
+
+/// What was read at once.
+struct Gathered {
+    frames: Vec<Bytes>,
+    /// Frames, and whatever else was sent.
+    messages: usize,
+    size_bytes: usize,
+    ended: Option<Ended>,
+}
+
+async fn pause(pace: &Result<usize, Instant>) {
+    if let Err(until) = pace {
+        tokio::time::sleep_until(*until).await;
+    }
 }
 
 /// Takes what the socket has without waiting, up to the bounds of a batch.
@@ -268,27 +324,29 @@ async fn gather(
     subscriber: &Subscriber,
     socket: &mut FirehoseSocket,
     first: Option<Result<WsMessage, WsError>>,
-) -> (Vec<Bytes>, Option<Ended>) {
-    let (mut frames, mut size_bytes) = (Vec::new(), 0);
+    most: usize,
+) -> Gathered {
+    let mut gathered = Gathered { frames: Vec::new(), messages: 0, size_bytes: 0, ended: None };
     let mut message = first;
     loop {
+        gathered.messages += 1;
         match message {
-            None | Some(Ok(WsMessage::Close(_))) => return (frames, Some(Ended::Closed)),
-            Some(Err(error)) => return (frames, Some(Ended::Broken(error))),
+            None | Some(Ok(WsMessage::Close(_))) => return Gathered { ended: Some(Ended::Closed), ..gathered },
+            Some(Err(error)) => return Gathered { ended: Some(Ended::Broken(error)), ..gathered },
             Some(Ok(WsMessage::Binary(frame))) => {
-                size_bytes += frame.len();
-                frames.push(frame);
+                gathered.size_bytes += frame.len();
+                gathered.frames.push(frame);
             }
             Some(Ok(WsMessage::Text(_))) => subscriber.metrics.bad_frame("text"),
             // Answered by the library, or an answer to ours.
             Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => {}
         }
-        if frames.len() >= BATCH_FRAMES || size_bytes >= BATCH_BYTES {
-            return (frames, None);
+        if gathered.messages >= most || gathered.size_bytes >= BATCH_BYTES {
+            return gathered;
         }
         message = match socket.next().now_or_never() {
             Some(message) => message,
-            None => return (frames, None),
+            None => return gathered,
         };
     }
 }
@@ -298,6 +356,9 @@ impl Subscriber {
     pub(super) fn count_rows(&self, ingested: &index::Ingested) {
         self.metrics.records_written(ingested.records_written);
         self.metrics.records_deleted(ingested.records_deleted);
+        if ingested.over_limit > 0 {
+            self.metrics.records_skipped("over_limit", ingested.over_limit);
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Subscriber;
 use super::connection::{self, Bells};
-use crate::store::{HostId, StoreError, Subscription};
+use super::rate::EventRates;
+use crate::store::{EventLimits, HostId, StoreError, Subscription, Tx, TxResult};
 
 /// A connection, and what it was told last.
 struct Known {
@@ -21,12 +22,14 @@ struct Known {
 pub async fn run(subscriber: Subscriber, shutdown: CancellationToken) -> Result<(), StoreError> {
     let mut connections: JoinSet<Result<(), StoreError>> = JoinSet::new();
     let mut known: HashMap<HostId, Known> = HashMap::new();
+    let mut rates = EventRates::default();
     loop {
-        for Subscription { host_id, woken_at, restarts, .. } in subscriber.store.read(|tx| tx.subscriptions()).await? {
+        for (Subscription { host_id, woken_at, restarts, .. }, limits) in subscriber.store.read(with_limits).await? {
+            let rate = rates.of(host_id, limits);
             let Some(connection) = known.get_mut(&host_id) else {
                 let bells = Arc::new(Bells::default());
                 known.insert(host_id, Known { bells: bells.clone(), woken_at, restarts });
-                connections.spawn(connection::follow(subscriber.clone(), host_id, bells, shutdown.clone()));
+                connections.spawn(connection::follow(subscriber.clone(), host_id, bells, rate, shutdown.clone()));
                 continue;
             };
             if std::mem::replace(&mut connection.woken_at, woken_at) < woken_at {
@@ -53,4 +56,13 @@ pub async fn run(subscriber: Subscriber, shutdown: CancellationToken) -> Result<
         }
     }
     Ok(())
+}
+
+fn with_limits(tx: &Tx) -> TxResult<Vec<(Subscription, EventLimits)>> {
+    let mut rows = Vec::new();
+    for row in tx.subscriptions()? {
+        let limits = tx.event_limits(row.host_id)?;
+        rows.push((row, limits));
+    }
+    Ok(rows)
 }

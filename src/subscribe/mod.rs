@@ -6,6 +6,7 @@ pub(crate) mod connection;
 mod frame;
 mod held;
 mod manager;
+mod rate;
 pub(crate) mod verify;
 pub(crate) mod watermark;
 

@@ -33,14 +33,9 @@ impl Index {
         self.0.query_row(sql, parameters, |row| row.get(0)).unwrap()
     }
 
-    /// What the summary `repo_collections` says that the rows do not, and the other way round.
+    /// What the counters say that the rows do not, and the other way round.
     pub fn wrong_counts(&self) -> i64 {
-        let counted = "SELECT collection_id, repo_id, count(*) FROM indexed_records GROUP BY 1, 2";
-        let stored = "SELECT collection_id, repo_id, record_count FROM repo_collections";
-        let sql = format!(
-            "SELECT (SELECT count(*) FROM ({counted} EXCEPT {stored})) + (SELECT count(*) FROM ({stored} EXCEPT {counted}))"
-        );
-        self.number(&sql, [])
+        self.number(include_str!("../../src/store/counters.sql"), [])
     }
 
     /// The jobs that are not settled, and the events that wait for them.

@@ -8,6 +8,7 @@ mod announcement;
 mod await_condition;
 mod backfill;
 mod backup;
+mod budgets;
 mod chaos;
 mod clock;
 mod command_line;

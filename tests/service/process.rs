@@ -46,7 +46,7 @@ pub fn serve(database: &Path, plc_url: &str) -> Command {
     let mut command = signpost();
     command
         .args(["serve", "--allow-private-hosts", "--plc-url", plc_url])
-        .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0"])
+        .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0", "--plc-requests-per-second", "10000"])
         .arg("--database-path")
         .arg(database);
     command

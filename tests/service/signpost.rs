@@ -6,7 +6,7 @@ use std::time::Duration;
 use fake_network::client::{Answer, get};
 use fake_network::{FakeHost, Network};
 use serde_json::Value;
-use signpost::config::{Config, DatabaseFlag, Flags, InternalAddrFlag};
+use signpost::config::{Config, DatabaseFlag, Flags, InternalAddrFlag, LimitFlags};
 use signpost::service::{Service, Timing};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use crate::index::{Index, is_atcr};
 /// A running service.
 pub struct Signpost {
     directory: TempDir,
-    plc_url: String,
+    flags: Flags,
     timing: Timing,
     running: Running,
 }
@@ -35,6 +35,7 @@ pub fn impatient() -> Timing {
     let mut timing = Timing::default();
     timing.crawl.retry_base = Duration::from_millis(20);
     timing.crawl.grace = Duration::from_millis(100);
+    timing.crawl.did_rest = Duration::from_millis(20);
     timing.subscribe.retry_base = Duration::from_millis(20);
     timing.subscribe.retry_cap = Duration::from_millis(200);
     timing
@@ -68,12 +69,29 @@ impl Signpost {
         Signpost::start_with_flags(network, timing, Flags::default()).await
     }
 
-    /// The same with some settings of its own, until it is restarted.
+    /// The same with other limits.
+    pub async fn start_limited(network: &Network, timing: Timing, limits: LimitFlags) -> Signpost {
+        Signpost::start_with_flags(network, timing, Flags { limits, ..Flags::default() }).await
+    }
+
+    /// The same with some settings of its own.
     pub async fn start_with_flags(network: &Network, timing: Timing, flags: Flags) -> Signpost {
         let directory = TempDir::new().unwrap();
-        let plc_url = network.plc_url().to_owned();
-        let running = run(directory.path().join("signpost.db"), &plc_url, flags, timing).await;
-        Signpost { directory, plc_url, timing, running }
+        // The network's directory is asked as fast as it can answer, unless the test is about that.
+        let plc_rate = flags.limits.plc_requests_per_second.clone().or(Some("10000".to_owned()));
+        let free_port = || Some("127.0.0.1:0".to_owned());
+        let database = directory.path().join("signpost.db").to_str().unwrap().to_owned();
+        let flags = Flags {
+            database: DatabaseFlag { database_path: Some(database) },
+            http_addr: free_port(),
+            internal_addr: InternalAddrFlag { internal_addr: free_port() },
+            plc_url: Some(network.plc_url().to_owned()),
+            allow_private_hosts: Some("true".to_owned()),
+            limits: LimitFlags { plc_requests_per_second: plc_rate, ..flags.limits },
+            ..flags
+        };
+        let running = run(flags.clone(), timing).await;
+        Signpost { directory, flags, timing, running }
     }
 
     /// Stops in order, and starts on the same database.
@@ -85,16 +103,23 @@ impl Signpost {
     pub async fn restart_after(mut self, meanwhile: impl AsyncFnOnce()) -> Signpost {
         self.stop().await;
         meanwhile().await;
-        self.running = run(self.database_path(), &self.plc_url, Flags::default(), self.timing).await;
+        self.running = run(self.flags.clone(), self.timing).await;
         self
     }
 
     /// The same with another filter.
     pub async fn restart_with_filter(mut self, filter: &str) -> Signpost {
         self.stop().await;
-        let flags = Flags { collections: Some(filter.to_owned()), ..Flags::default() };
-        self.running = run(self.database_path(), &self.plc_url, flags, self.timing).await;
+        self.flags.collections = Some(filter.to_owned());
+        self.running = run(self.flags.clone(), self.timing).await;
         self
+    }
+
+    /// The same with other limits.
+    pub async fn restart_limited(mut self, limits: LimitFlags) -> Signpost {
+        let plc_rate = self.flags.limits.plc_requests_per_second.take();
+        self.flags.limits = LimitFlags { plc_requests_per_second: plc_rate, ..limits };
+        self.restart().await
     }
 
     /// Stops for good: a test that goes on must not have it dial ports that are another host's by then.
@@ -280,16 +305,7 @@ impl Signpost {
     }
 }
 
-async fn run(database: PathBuf, plc_url: &str, flags: Flags, timing: Timing) -> Running {
-    let free_port = || Some("127.0.0.1:0".to_owned());
-    let flags = Flags {
-        database: DatabaseFlag { database_path: Some(database.to_str().unwrap().to_owned()) },
-        http_addr: free_port(),
-        internal_addr: InternalAddrFlag { internal_addr: free_port() },
-        plc_url: Some(plc_url.to_owned()),
-        allow_private_hosts: Some("true".to_owned()),
-        ..flags
-    };
+async fn run(flags: Flags, timing: Timing) -> Running {
     let service = Service::open(Config::resolve(flags, |_| None).unwrap()).await.unwrap();
     let url = format!("http://{}", service.public_addr().unwrap());
     let internal_url = format!("http://{}", service.internal_addr().unwrap().unwrap());

@@ -7,7 +7,7 @@ use clap::Args;
 pub struct RepoFlags {
     /// The largest repo that is fetched, decompressed
     ///
-    /// A number with a unit: KiB, MiB or GiB; from 1MiB to 3GiB. A larger repo is not indexed, and /hosts says so. While
+    /// A number with a unit: B, KiB, MiB or GiB; from 1MiB to 3GiB. A larger repo is not indexed, and /hosts says so. While
     /// they are verified, repos above 16 MiB lie in a file without a name beside the database: up to 4 GiB of disk for all.
     ///
     /// [environment: SIGNPOST_MAX_REPO_SIZE] [default: 512MiB]
@@ -21,13 +21,4 @@ pub struct RepoFlags {
     /// [environment: SIGNPOST_REPO_MEMORY] [default: 96MiB]
     #[arg(long, value_name = "SIZE")]
     pub repo_memory: Option<String>,
-
-    /// How many records of one repo are kept
-    ///
-    /// From 1 to 10000000. A repo with more that match is indexed up to there, in the order of its paths, and marked as
-    /// truncated.
-    ///
-    /// [environment: SIGNPOST_MAX_RECORDS_PER_REPO] [default: 200000]
-    #[arg(long, value_name = "COUNT")]
-    pub max_records_per_repo: Option<String>,
 }

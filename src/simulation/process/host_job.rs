@@ -1,9 +1,10 @@
 //! As `crawl::list_repos`: a host is listed and compared, in steps.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{COMPARE_EVERY, Process};
-use crate::crawl::list_repos::{Seen, Walk};
+use crate::crawl::list_repos::Walk;
 use crate::host::{HostError, ListReposPage, ListedRepo};
 use crate::index::{self, Suspect};
 use crate::repo::DagCid;
@@ -15,7 +16,7 @@ pub(super) enum HostStage {
     Reached,
     Listing(Walk),
     Differ(Walk, Vec<Suspect>),
-    Missing(Seen, RepoId),
+    Missing(HashSet<RepoId>, RepoId),
     Listed,
 }
 
@@ -54,9 +55,12 @@ impl Process {
                         });
                     }
                     let listed = self.write(|tx| index::list_page(tx, host_id, job_id, &repos, saved.as_deref()));
-                    listed.map(|listed| match listed.suspects {
-                        suspects if suspects.is_empty() => after_page(walk),
-                        suspects => HostStage::Differ(walk, suspects),
+                    listed.map(|listed| {
+                        walk.note(&listed.own);
+                        match listed.suspects {
+                            suspects if suspects.is_empty() => after_page(walk),
+                            suspects => HostStage::Differ(walk, suspects),
+                        }
                     })
                 }
             },
@@ -68,7 +72,7 @@ impl Process {
                 missed.map(|_| after_page(walk))
             }
             HostStage::Missing(seen, after) => {
-                let next = self.write(|tx| index::ask_after_missing(tx, host_id, after, |did| seen.contains(did)));
+                let next = self.write(|tx| index::ask_after_missing(tx, host_id, after, |repo| seen.contains(&repo)));
                 next.map(|next| next.map_or(HostStage::Listed, |after| HostStage::Missing(seen, after)))
             }
             HostStage::Listed => {

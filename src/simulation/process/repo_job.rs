@@ -85,6 +85,7 @@ impl Process {
                         self.world.count("repo replaced");
                         None
                     }
+                    Some(Replaced::NoRoom) => unreachable!("no host of the world has so many accounts"),
                     Some(Replaced::Overtaken) => {
                         self.world.count("fetch overtaken");
                         None

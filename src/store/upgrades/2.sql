@@ -14,7 +14,9 @@ CREATE TABLE host_usage (
     host_id      INTEGER PRIMARY KEY REFERENCES hosts (host_id),
     accounts     INTEGER NOT NULL DEFAULT 0,
     records      INTEGER NOT NULL DEFAULT 0,
-    record_bytes INTEGER NOT NULL DEFAULT 0
+    record_bytes INTEGER NOT NULL DEFAULT 0,
+    names        INTEGER NOT NULL DEFAULT 0,
+    waiting      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE waiting_accounts (
@@ -44,9 +46,37 @@ CREATE TABLE admin_log (
 ALTER TABLE repos ADD COLUMN taken_down INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE repos ADD COLUMN truncated INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE repos ADD COLUMN record_bytes INTEGER NOT NULL DEFAULT 0;
-UPDATE repos SET record_bytes = (SELECT ifnull(sum(length(CAST(record_data AS BLOB))), 0) FROM indexed_records i
-    JOIN repo_collections c ON c.collection_id = i.collection_id AND c.repo_id = i.repo_id WHERE c.repo_id = repos.repo_id);
+ALTER TABLE repos ADD COLUMN record_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE repos ADD COLUMN collection_count INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX repos_truncated ON repos (host_id) WHERE truncated = 1;
+
+ALTER TABLE crawl_queue ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;
+UPDATE crawl_queue SET claim = 1 WHERE repo_id IS NOT NULL
+    AND host_id <> (SELECT host_id FROM repos r WHERE r.repo_id = crawl_queue.repo_id);
+CREATE INDEX crawl_queue_claims ON crawl_queue (host_id, claim) WHERE claim > 0;
+
+ALTER TABLE subscriptions ADD COLUMN slowed_since INTEGER;
+
+-- The start that follows fills these from its filter.
+CREATE TABLE patterns (
+    pattern_id INTEGER PRIMARY KEY,
+    pattern    TEXT NOT NULL UNIQUE
+) STRICT;
+ALTER TABLE collections ADD COLUMN pattern_id INTEGER REFERENCES patterns (pattern_id);
+ALTER TABLE collections ADD COLUMN brought_by INTEGER;
+CREATE TABLE pattern_repos (
+    pattern_id   INTEGER NOT NULL REFERENCES patterns (pattern_id),
+    repo_id      INTEGER NOT NULL,
+    record_count INTEGER NOT NULL CHECK (record_count > 0),
+    PRIMARY KEY (pattern_id, repo_id)
+) STRICT, WITHOUT ROWID;
+DELETE FROM collections WHERE collection_id NOT IN (SELECT collection_id FROM repo_collections);
+
+UPDATE repos SET
+    record_count = (SELECT ifnull(sum(c.record_count), 0) FROM repo_collections c WHERE c.repo_id = repos.repo_id),
+    collection_count = (SELECT count(*) FROM repo_collections c WHERE c.repo_id = repos.repo_id),
+    record_bytes = (SELECT ifnull(sum(octet_length(i.record_data)), 0) FROM repo_collections c
+        JOIN indexed_records i ON i.collection_id = c.collection_id AND i.repo_id = c.repo_id WHERE c.repo_id = repos.repo_id);
 INSERT INTO host_usage (host_id, accounts, records, record_bytes)
-SELECT host_id, count(repo_id),
-       ifnull(sum((SELECT sum(record_count) FROM repo_collections c WHERE c.repo_id = r.repo_id)), 0), ifnull(sum(record_bytes), 0)
-FROM hosts LEFT JOIN repos r USING (host_id) GROUP BY host_id;
+SELECT host_id, count(repo_id), ifnull(sum(record_count), 0), ifnull(sum(record_bytes), 0)
+FROM hosts LEFT JOIN repos USING (host_id) GROUP BY host_id;

@@ -114,6 +114,11 @@ impl FakeHost {
         };
     }
 
+    /// Lets listRepos name these DIDs too, as active accounts of this host; they have no repo here, and need not exist.
+    pub fn list_phantoms(&self, dids: impl IntoIterator<Item = String>) {
+        self.lock().phantoms.extend(dids);
+    }
+
     /// Lets the host's clock, and so the revs of its coming commits, be so far ahead.
     pub fn set_clock_ahead(&self, ahead: Duration) {
         self.lock().clock_ahead = ahead;

@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) page_limit: Option<usize>,
     /// The accounts that listRepos leaves out.
     pub(crate) hidden: BTreeSet<String>,
+    /// DIDs that listRepos names behind the accounts, as if each had a repo here.
+    pub(crate) phantoms: Vec<String>,
     /// How far ahead the host's clock is.
     pub(crate) clock_ahead: Duration,
 }

@@ -16,11 +16,15 @@ use serde_json::{Value, json};
 use tower_http::compression::CompressionLayer;
 
 use crate::account::Account;
+use crate::block::Block;
 use crate::fault::Fault;
 use crate::firehose::serve_subscriber;
 use crate::host::FakeHost;
+use crate::tid::tid;
 use crate::wire::intercept;
 
+/// Begins the cursors of the pages of phantoms.
+const PHANTOMS: &str = "phantoms-";
 const CHUNK: usize = 65_536;
 
 pub(crate) fn router(host: FakeHost) -> Router {
@@ -92,6 +96,10 @@ async fn list_repos(State(host): State<FakeHost>, Query(page): Query<Page>) -> A
         return Err(invalid("limit must be between 1 and 1000"));
     }
     let asked = page.cursor.clone().unwrap_or_default();
+    if let Some(after) = asked.strip_prefix(PHANTOMS) {
+        let after = after.parse().map_err(|_| invalid("Malformed cursor"))?;
+        return Ok(phantoms(&host, after, limit));
+    }
     let after = match asked.split_once("::") {
         Some((ordinal, _)) => ordinal.parse().map_err(|_| invalid("Malformed cursor"))?,
         None if asked.is_empty() => 0,
@@ -100,6 +108,9 @@ async fn list_repos(State(host): State<FakeHost>, Query(page): Query<Page>) -> A
     let (accounts, last) = host.page_of_accounts(after, limit);
     let mut repos: Vec<Value> = accounts.iter().map(|account| account.listed()).collect();
     let mut cursor = accounts.last().map(|account| format!("{}::{}", account.ordinal, account.did));
+    if last && !host.lock().phantoms.is_empty() {
+        cursor = Some(format!("{PHANTOMS}0"));
+    }
     if host.fires(&Fault::NonsenseRow, None) {
         repos.insert(0, json!({ "did": "nonsense", "head": 7, "active": "perhaps" }));
     }
@@ -117,6 +128,19 @@ async fn list_repos(State(host): State<FakeHost>, Query(page): Query<Page>) -> A
         body["cursor"] = Value::String(cursor);
     }
     Ok(Json(body).into_response())
+}
+
+/// A page of DIDs that have no account here, after so many.
+fn phantoms(host: &FakeHost, after: usize, limit: usize) -> Response {
+    let state = host.lock();
+    let head = Block::encode(&"a head").cid.to_string();
+    let row = |did: &String| json!({ "did": did, "head": head, "rev": tid(1), "active": true });
+    let repos: Vec<Value> = state.phantoms.iter().skip(after).take(limit).map(row).collect();
+    let mut body = json!({ "repos": repos });
+    if after + limit < state.phantoms.len() {
+        body["cursor"] = format!("{PHANTOMS}{}", after + limit).into();
+    }
+    Json(body).into_response()
 }
 
 async fn get_repo(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
