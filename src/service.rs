@@ -1,6 +1,8 @@
 //! The composition root: builds the parts from the configuration, runs them together, and drains them.
 //! Every task lives in one set and watches one token; when any of them fails, all stop and the process says why.
 
+mod supervisor;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::supervisor::Supervisor;
 use crate::api::{self, Api, Phase, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -41,11 +44,13 @@ pub struct Service {
     failed: CancellationToken,
     public: TcpListener,
     internal: Option<TcpListener>,
+    supervisor: Supervisor,
 }
 
 /// Runs signpost until `shutdown`, or until a part of it fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let service = Service::open(config).await?;
+    let mut service = Service::open(config).await?;
+    service.supervisor = Supervisor::of(|name| std::env::var_os(name));
     service.announce()?;
     service.run(Timing::default(), shutdown).await
 }
@@ -60,7 +65,7 @@ impl Service {
             Some(addr) => Some(bind(addr).await?),
             None => None,
         };
-        Ok(Service { config, store, failed, public, internal })
+        Ok(Service { config, store, failed, public, internal, supervisor: Supervisor::default() })
     }
 
     /// Where the public API is.
@@ -75,7 +80,8 @@ impl Service {
 
     /// Works until `shutdown`, or until a part of it fails.
     pub async fn run(self, timing: Timing, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Service { config, store, failed, public, internal } = self;
+        let Service { config, store, failed, public, internal, supervisor } = self;
+        let supervisor = Arc::new(supervisor);
         let metrics = Metrics::new();
         let readiness = Readiness::new();
         let outbound = Outbound::new(config.outbound.policy, config.outbound.user_agent.clone());
@@ -122,7 +128,9 @@ impl Service {
         parts.spawn(part("crawl", crawl::run(crawler, stop.clone())));
         parts.spawn(part("subscribe", subscribe::run(subscriber.clone(), stop.clone())));
         parts.spawn(part("held events", subscribe::run_held(subscriber, stop.clone())));
+        parts.spawn(watch(supervisor.clone(), store.clone(), stop.clone()));
         readiness.set(Phase::Running);
+        supervisor.ready().await;
 
         let ended = tokio::select! {
             // At a shutdown the parts end as well: that is not a fault.
@@ -132,6 +140,7 @@ impl Service {
             Some(ended) = parts.join_next() => flatten(ended).and(Err(anyhow::anyhow!("a part of signpost ended by itself"))),
         };
         readiness.set(Phase::Stopping);
+        supervisor.stopping().await;
         stop.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
             while let Some(ended) = parts.join_next().await {
@@ -172,6 +181,11 @@ async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
     api::serve(listener, router, stop).await;
+    Ok(())
+}
+
+async fn watch(supervisor: Arc<Supervisor>, store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+    supervisor.watch(&store, &stop).await;
     Ok(())
 }
 

@@ -27,6 +27,7 @@ mod restarts;
 mod sequences;
 mod signpost;
 mod stream;
+mod supervisor;
 mod verdicts;
 
 /// The collections that the tests write to.
