@@ -7,6 +7,8 @@
 
 mod cursor;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod get_host_status;
 mod get_latest_commit;
 mod get_repo_status;

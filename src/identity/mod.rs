@@ -5,6 +5,8 @@
 //! Invariant: an `Identity` comes from a document whose `id` is the DID that was asked for.
 
 mod document;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 
