@@ -6,7 +6,8 @@
 # The index is in the volume /data. The internal listener (metrics, readiness) stays on loopback inside the container: set
 # SIGNPOST_INTERNAL_ADDR=:8081 to scrape it from a network of your own, and do not publish that port.
 
-FROM rust:1.95-slim-bookworm AS build
+# To pin the bases for good, put the digests of your registry behind their tags (rust:..@sha256:..).
+FROM rust:1.95.0-slim-bookworm AS build
 # aws-lc, secp256k1 and SQLite are C, and are compiled from the sources that their crates carry.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends build-essential cmake \

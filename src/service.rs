@@ -4,6 +4,8 @@
 
 mod ingest;
 
+mod supervisor;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::supervisor::Supervisor;
 use crate::api::{self, Api, ConnectionLimits, Phase, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -47,11 +50,13 @@ pub struct Service {
     failed: CancellationToken,
     public: TcpListener,
     internal: Option<TcpListener>,
+    supervisor: Supervisor,
 }
 
 /// Runs signpost until `shutdown`, or until a part of it fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let service = Service::open(config).await?;
+    let mut service = Service::open(config).await?;
+    service.supervisor = Supervisor::of(|name| std::env::var_os(name));
     service.announce()?;
     service.run(Timing::default(), shutdown).await
 }
@@ -66,7 +71,7 @@ impl Service {
             Some(addr) => Some(bind(addr).await?),
             None => None,
         };
-        Ok(Service { config, store, failed, public, internal })
+        Ok(Service { config, store, failed, public, internal, supervisor: Supervisor::default() })
     }
 
     /// Where the public API is.
@@ -81,7 +86,8 @@ impl Service {
 
     /// Works until `shutdown`, or until a part of it fails.
     pub async fn run(self, timing: Timing, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Service { config, store, failed, public, internal } = self;
+        let Service { config, store, failed, public, internal, supervisor } = self;
+        let supervisor = Arc::new(supervisor);
         let metrics = Metrics::new();
         let readiness = Readiness::new();
         let outbound = outbound(&config);
@@ -133,7 +139,9 @@ impl Service {
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
         parts.spawn(serve(public, api::public_router(api), limits, metrics, stop.clone()));
         parts.spawn(ingest::run(crawler, subscriber, stop.clone()));
+        parts.spawn(watch(supervisor.clone(), store.clone(), stop.clone()));
         readiness.set(Phase::Running);
+        supervisor.ready().await;
 
         let ended = tokio::select! {
             // At a shutdown the parts end as well: that is not a fault.
@@ -144,6 +152,7 @@ impl Service {
             Some(ended) = parts.join_next() => flatten(ended).and(Err(anyhow::anyhow!("a part of signpost ended by itself"))),
         };
         readiness.set(Phase::Stopping);
+        supervisor.stopping().await;
         stop.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
             while let Some(ended) = parts.join_next().await {
@@ -206,6 +215,11 @@ async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     api::serve(listener, router, limits, Some(metrics), stop).await;
+    Ok(())
+}
+
+async fn watch(supervisor: Arc<Supervisor>, store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+    supervisor.watch(&store, &stop).await;
     Ok(())
 }
 

@@ -27,13 +27,7 @@ struct Entry {
 fuzz_target!(|nodes: Vec<Node>| {
     let mut cids = Vec::new();
     let mut bytes = Vec::new();
-    write_section(
-        &mut bytes,
-        &[&encode([
-            ("roots", Ipld::List(Vec::new())),
-            ("version", Ipld::Integer(1)),
-        ])],
-    );
+    write_section(&mut bytes, &[&encode([("roots", Ipld::List(Vec::new())), ("version", Ipld::Integer(1))])]);
     for node in &nodes {
         let block = node.encode(&cids);
         let cid = DagCid::for_block(&block);
@@ -57,10 +51,7 @@ fuzz_target!(|nodes: Vec<Node>| {
                     return;
                 };
                 assert_eq!(tree.lookup(path), Lookup::Present(*link));
-                ops.push(TreeOp {
-                    path,
-                    action: TreeAction::Create(*link),
-                });
+                ops.push(TreeOp { path, action: TreeAction::Create(*link) });
             }
             let empty = encode([("e", Ipld::List(Vec::new())), ("l", Ipld::Null)]);
             assert_eq!(tree.invert(&ops), Ok(DagCid::for_block(&empty)));
@@ -75,10 +66,7 @@ fuzz_target!(|nodes: Vec<Node>| {
 
 impl Node {
     fn encode(&self, before: &[DagCid]) -> Vec<u8> {
-        let link = |index: &Option<u8>| match index
-            .map(usize::from)
-            .and_then(|index| before.iter().rev().nth(index))
-        {
+        let link = |index: &Option<u8>| match index.map(usize::from).and_then(|index| before.iter().rev().nth(index)) {
             Some(cid) => ipld_link(cid),
             None => Ipld::Null,
         };
@@ -105,9 +93,7 @@ fn ipld_link(cid: &DagCid) -> Ipld {
 }
 
 fn map<const N: usize>(fields: [(&str, Ipld); N]) -> Ipld {
-    Ipld::Map(BTreeMap::from(
-        fields.map(|(name, value)| (name.to_owned(), value)),
-    ))
+    Ipld::Map(BTreeMap::from(fields.map(|(name, value)| (name.to_owned(), value))))
 }
 
 fn encode<const N: usize>(fields: [(&str, Ipld); N]) -> Vec<u8> {

@@ -9,6 +9,8 @@ mod client_io;
 mod connections;
 mod cursor;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod get_host_status;
 mod get_latest_commit;
 mod get_repo_status;

@@ -6,6 +6,8 @@
 
 mod budget;
 mod document;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lookups;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@
 
 pub(crate) mod connection;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod held;
 mod manager;
 mod rate;

@@ -48,9 +48,9 @@ pub(crate) enum Notice {
 #[derive(Default)]
 pub(crate) struct Known {
     /// The signing key; None: do not verify, the event will wait or cause a fetch whatever it says.
-    key: Option<PublicKey>,
+    pub(super) key: Option<PublicKey>,
     /// The rev that is indexed: at or below it, an event is not worth verifying.
-    rev: Option<Rev>,
+    pub(super) rev: Option<Rev>,
 }
 
 /// Decodes and verifies a batch on a blocking thread.

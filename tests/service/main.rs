@@ -31,6 +31,7 @@ mod restarts;
 mod sequences;
 mod signpost;
 mod stream;
+mod supervisor;
 mod surface;
 mod upgrade;
 mod verdicts;

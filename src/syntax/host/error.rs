@@ -77,6 +77,9 @@ pub enum HostSyntaxError {
     /// A hyphen at an end of a label.
     #[error("a label of the host name begins or ends with a hyphen: only letters and digits are accepted there")]
     Hyphen,
+    /// A label that begins with `xn--` and is no punycode.
+    #[error("a label of the host name begins with xn-- but is not the punycode of anything")]
+    BadPunycode,
     /// Any other character.
     #[error("the character '{0}' is not accepted in a host name: only letters, digits, hyphens and dots are")]
     Character(char),

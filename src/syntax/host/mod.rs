@@ -65,6 +65,7 @@ impl Host {
     /// Reads a `hostname` of requestCrawl: a host name, or its https URL without a path; in development more.
     pub fn parse(input: &str, policy: HostPolicy) -> Result<Host, HostSyntaxError> {
         let parts = name::split(input, policy)?;
+        name::check_punycode(&parts.name)?;
         let scheme = parts.scheme.unwrap_or(match parts.port.is_some() || name::is_loopback(&parts.name) {
             true => Scheme::Http,
             false => Scheme::Https,

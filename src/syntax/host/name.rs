@@ -41,6 +41,15 @@ pub(super) fn is_loopback(name: &str) -> bool {
     }
 }
 
+/// URL parsers decode labels in punycode: a name of which one does not decode could never be dialled.
+pub(super) fn check_punycode(name: &str) -> Result<(), HostSyntaxError> {
+    let has_punycode = name.split('.').any(|label| label.starts_with("xn--"));
+    match has_punycode && url::Host::parse(name) != Ok(url::Host::Domain(name.to_owned())) {
+        true => Err(HostSyntaxError::BadPunycode),
+        false => Ok(()),
+    }
+}
+
 fn check_characters(input: &str) -> Result<(), HostSyntaxError> {
     if input.is_empty() {
         return Err(HostSyntaxError::Empty);
