@@ -8,7 +8,7 @@ use signpost::cli::{Cli, Command, Failure, health, parse, serve};
 
 fn main() -> ExitCode {
     let outcome = match parse(std::env::args_os()) {
-        Ok(Cli { command: Command::Serve(flags) }) => serve::run(flags),
+        Ok(Cli { command: Command::Serve(flags) }) => serve::run(*flags),
         Ok(Cli { command: Command::Health(flags) }) => health::run(flags),
         Err(failure) => Err(failure),
     };

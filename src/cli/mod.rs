@@ -2,6 +2,7 @@
 //!
 //! Owns the manual (`--help`), the log set-up and the exit codes. What a setting means is in `config`.
 
+mod allocator;
 pub mod health;
 mod logging;
 pub mod serve;
@@ -34,7 +35,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the service
     #[command(long_about = include_str!("serve_about.txt"), after_long_help = include_str!("serve_after_help.txt"))]
-    Serve(Flags),
+    Serve(Box<Flags>),
     /// Ask a running signpost on this machine whether it is ready
     #[command(long_about = include_str!("health_about.txt"))]
     Health(InternalAddrFlag),
