@@ -62,13 +62,14 @@ fn only_the_store_speaks_sql() {
 }
 
 #[test]
-fn only_one_room_is_unsafe() {
+fn only_two_rooms_are_unsafe() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let rooms: Vec<PathBuf> = rust_files(&src)
         .filter(|file| !file.ends_with("layers.rs"))
         .filter(|file| fs::read_to_string(file).expect("readable").contains("unsafe"))
         .collect();
-    assert_eq!(rooms, [src.join("host/mapped.rs")]);
+    let named = ["host/mapped.rs", "cli/allocator.rs"].map(|room| src.join(room));
+    assert_eq!(rooms.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(named));
 }
 
 /// Tests may look anywhere.

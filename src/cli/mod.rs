@@ -2,6 +2,7 @@
 //!
 //! Owns the manual (`--help`), the log set-up and the exit codes. What a setting means is in `config`.
 
+mod allocator;
 pub mod backup;
 pub mod check;
 pub mod health;

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, logging};
+use super::{Failure, allocator, logging};
 use crate::config::{Config, Flags};
 use crate::service;
 
@@ -13,6 +13,7 @@ use crate::service;
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let config = Config::resolve(flags, |name| std::env::var_os(name))?;
     logging::start(config.log_format)?;
+    allocator::give_memory_back();
     raise_file_limit();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the async runtime does not start")?;

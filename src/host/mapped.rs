@@ -1,4 +1,4 @@
-//! A file seen as memory: the one room with `unsafe` in it.
+//! A file seen as memory: one of the two rooms with `unsafe` in them.
 //!
 //! Its pages are the kernel's, which may drop them and read them again, so that a large repo costs no memory of ours.
 
