@@ -8,7 +8,7 @@ use signpost::cli::{Cli, Command, Failure, backup, check, health, parse, serve};
 
 fn main() -> ExitCode {
     let outcome = match parse(std::env::args_os()) {
-        Ok(Cli { command: Command::Serve(flags) }) => serve::run(flags),
+        Ok(Cli { command: Command::Serve(flags) }) => serve::run(*flags),
         Ok(Cli { command: Command::Health(flags) }) => health::run(flags),
         Ok(Cli { command: Command::Backup(flags) }) => backup::run(flags),
         Ok(Cli { command: Command::Check(flag) }) => check::run(flag),

@@ -36,7 +36,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the service
     #[command(long_about = include_str!("serve_about.txt"), after_long_help = include_str!("serve_after_help.txt"))]
-    Serve(Flags),
+    Serve(Box<Flags>),
     /// Ask a running signpost on this machine whether it is ready
     #[command(long_about = include_str!("health_about.txt"))]
     Health(InternalAddrFlag),
