@@ -118,7 +118,7 @@ impl Service {
         let limits = ConnectionLimits {
             most: config.http.max_connections,
             most_per_client: config.http.max_connections_per_client,
-            is_trusted: |peer| peer.is_loopback(),
+            is_trusted: Arc::new(|peer| peer.is_loopback()),
         };
         let api = Api {
             store: store.clone(),

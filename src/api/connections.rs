@@ -21,7 +21,7 @@ pub struct ConnectionLimits {
     /// From one client address: an IPv4 address, or an IPv6 network of 64 bits.
     pub most_per_client: usize,
     /// Whose connections are not counted by address: proxies, which speak for many.
-    pub is_trusted: fn(IpAddr) -> bool,
+    pub is_trusted: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
 }
 
 /// Why a connection was closed before its time.
@@ -64,7 +64,7 @@ pub(super) struct Place {
 impl ConnectionLimits {
     /// What the internal listener holds: nobody is told from another there.
     pub fn internal() -> ConnectionLimits {
-        ConnectionLimits { most: 256, most_per_client: 256, is_trusted: |_| true }
+        ConnectionLimits { most: 256, most_per_client: 256, is_trusted: Arc::new(|_| true) }
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn connections(most: usize, most_per_client: usize) -> Connections {
-        Connections::new(ConnectionLimits { most, most_per_client, is_trusted: |peer| peer.is_loopback() })
+        Connections::new(ConnectionLimits { most, most_per_client, is_trusted: Arc::new(|peer| peer.is_loopback()) })
     }
 
     fn admit(connections: &Connections, peer: &str) -> Result<(Place, bool), Refusal> {

@@ -104,6 +104,13 @@ mod tests {
     }
 
     #[test]
+    fn values_are_decoded_once() {
+        let query = Query("did=did%253Aweb&a=%252541&a=%26&a=%3D+%2B");
+        assert_eq!(query.one("did").unwrap().as_deref(), Some("did%3Aweb"));
+        assert_eq!(query.all("a").unwrap(), ["%2541", "&", "= +"]);
+    }
+
+    #[test]
     fn bytes_that_are_not_utf_8_are_an_error_only_where_they_are_asked_for() {
         let query = Query("did=%ff&limit=5&%ff=1");
         assert!(query.one("did").is_err());

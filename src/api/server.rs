@@ -35,6 +35,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 32 * 1024;
 /// For an answer to be taken, the longest being a few hundred KiB.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the kernel holds of answers that a client does not read; by itself it would hold 4 MiB for each.
+const UNREAD_BYTES: usize = 128 * 1024;
 /// Then a connection ends after its current answer: nobody holds one for good.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// For the answer that is under way when the connection's life or the service ends.
@@ -127,8 +129,9 @@ fn is_the_clients(error: ErrorKind) -> bool {
 }
 
 async fn connection(stream: TcpStream, peer: PeerAddr, router: Router, shutdown: CancellationToken, place: Place) {
-    // Without it a small answer may wait for the client's next acknowledgement; it fails only on a dead socket.
+    // Both fail only on a dead socket. Without the first a small answer may wait for the client's next acknowledgement.
     let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, UNREAD_BYTES);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
     let place = Arc::new(place);

@@ -120,7 +120,7 @@ async fn connections_that_are_waited_for_make_room_for_new_ones() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (shutdown, metrics) = (CancellationToken::new(), Metrics::new());
-    let limits = ConnectionLimits { most: 8, most_per_client: 8, is_trusted: |_| true };
+    let limits = ConnectionLimits { most: 8, most_per_client: 8, is_trusted: Arc::new(|_| true) };
     let router = Router::new().route("/", get(async || "hello"));
     let served = tokio::spawn(serve(listener, router, limits, Some(metrics.clone()), shutdown.clone()));
     let mut slow = Vec::new();
@@ -145,7 +145,7 @@ async fn a_client_that_is_not_trusted_has_so_many_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (shutdown, metrics) = (CancellationToken::new(), Metrics::new());
-    let limits = ConnectionLimits { most: 100, most_per_client: 2, is_trusted: |_| false };
+    let limits = ConnectionLimits { most: 100, most_per_client: 2, is_trusted: Arc::new(|_| false) };
     let router = Router::new().route("/", get(async || "hello"));
     let served = tokio::spawn(serve(listener, router, limits, Some(metrics.clone()), shutdown.clone()));
     let mut two: Vec<TcpStream> = Vec::new();
