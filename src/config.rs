@@ -6,12 +6,14 @@
 //! setting, its value and what is accepted.
 
 mod flags;
+mod quotas;
 mod setting;
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use flags::{Flags, InternalAddrFlag};
+pub use flags::{Flags, InternalAddrFlag, QuotaFlags};
+pub use quotas::QuotaConfig;
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -33,6 +35,8 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// When hosts are looked at again.
     pub crawl: CrawlConfig,
+    /// Who may have hosts crawled, and how many.
+    pub quotas: QuotaConfig,
     /// The form of the log lines on stderr.
     pub log_format: LogFormat,
 }
@@ -105,6 +109,7 @@ impl Config {
             crawl: CrawlConfig {
                 interval: resolver.require(&setting::CRAWL_INTERVAL, flags.crawl_interval, values::interval)?,
             },
+            quotas: QuotaConfig::resolve(&resolver, flags.quotas)?,
             log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
             outbound: OutboundConfig {
                 policy,

@@ -39,6 +39,7 @@ struct Inner {
     records_written: Counter,
     records_deleted: Counter,
     records_skipped: Family<ReasonLabels, Counter>,
+    request_crawls: Family<OutcomeLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
 }
@@ -153,6 +154,8 @@ impl Metrics {
         let records_written = add.counter("records_written", "Records created or updated in the index");
         let records_deleted = add.counter("records_deleted", "Records deleted from the index");
         let records_skipped = add.family("records_skipped", "Matching records that are not indexed, by reason");
+        let request_crawls =
+            add.family("request_crawls", "Calls of requestCrawl that named a host, or met a limit, by outcome");
         let requests = add.family("http_requests", "Answered requests by method and HTTP status");
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_1, 4.0, 10));
         let request_seconds = add.metric(
@@ -172,6 +175,7 @@ impl Metrics {
             records_written,
             records_deleted,
             records_skipped,
+            request_crawls,
             requests,
             request_seconds,
         }))
@@ -225,6 +229,11 @@ impl Metrics {
     /// Counts matching records that cannot be indexed.
     pub fn records_skipped(&self, reason: &'static str, records: u64) {
         self.0.records_skipped.get_or_create(&ReasonLabels { reason }).inc_by(records);
+    }
+
+    /// Counts what became of a call of requestCrawl.
+    pub fn request_crawl(&self, outcome: &'static str) {
+        self.0.request_crawls.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Counts an answered HTTP request; `method` is an NSID that signpost serves, or a fixed word.

@@ -101,12 +101,13 @@ impl Service {
             verifiers: Arc::new(Semaphore::new(cores)),
             timing: timing.subscribe,
         };
-        let api = Api {
-            store: store.clone(),
-            metrics: metrics.clone(),
-            policy: config.outbound.policy,
-            public_hostname: config.outbound.public_hostname.clone(),
-        };
+        let api = Api::new(
+            store.clone(),
+            metrics.clone(),
+            config.outbound.policy,
+            config.outbound.public_hostname.clone(),
+            config.quotas.clone(),
+        );
 
         // Readiness is asked for until the end, so the internal listener outlives the rest.
         let last = CancellationToken::new();
@@ -119,7 +120,8 @@ impl Service {
         let stop = CancellationToken::new();
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
         parts.spawn(serve(public, api::public_router(api), stop.clone()));
-        parts.spawn(part("crawl", crawl::run(crawler, stop.clone())));
+        parts.spawn(part("crawl", crawl::run(crawler.clone(), stop.clone())));
+        parts.spawn(part("forget", crawl::run_forget(crawler, stop.clone())));
         parts.spawn(part("subscribe", subscribe::run(subscriber.clone(), stop.clone())));
         parts.spawn(part("held events", subscribe::run_held(subscriber, stop.clone())));
         readiness.set(Phase::Running);

@@ -50,6 +50,7 @@ impl Signpost {
         let mut process = Command::new(BINARY)
             .args(["serve", "--allow-private-hosts", "--plc-url", network.plc_url()])
             .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0"])
+            .args(["--request-crawl-per-minute", "10000", "--trusted-domains", "localhost,127.0.0.1"])
             .arg("--database-path")
             .arg(database)
             .stdin(Stdio::null())

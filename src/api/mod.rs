@@ -5,6 +5,8 @@
 //! and never asks the network. Invariant: nothing that an operator would hide leaves by the public listener,
 //! and every answer of that listener, errors included, carries CORS `*`.
 
+mod buckets;
+mod client_address;
 mod cursor;
 mod error;
 mod get_host_status;
@@ -12,6 +14,7 @@ mod get_latest_commit;
 mod get_repo_status;
 mod home;
 mod internal;
+mod json_body;
 mod list_hosts;
 mod list_repos;
 mod list_repos_by_collection;
@@ -26,6 +29,11 @@ pub use internal::{Phase, Readiness, internal_router};
 pub use router::public_router;
 pub use server::serve;
 
+use std::time::Duration;
+
+use buckets::Buckets;
+
+use crate::config::QuotaConfig;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::syntax::{Host, HostPolicy};
@@ -41,4 +49,22 @@ pub struct Api {
     pub policy: HostPolicy,
     /// Our own name, which requestCrawl refuses.
     pub public_hostname: Option<Host>,
+    /// Who may call requestCrawl, and how often.
+    pub quotas: QuotaConfig,
+    request_crawl_buckets: Buckets,
+}
+
+impl Api {
+    /// With full buckets.
+    pub fn new(
+        store: Store,
+        metrics: Metrics,
+        policy: HostPolicy,
+        public_hostname: Option<Host>,
+        quotas: QuotaConfig,
+    ) -> Api {
+        let per_minute = quotas.request_crawl_per_minute;
+        let request_crawl_buckets = Buckets::new(per_minute, Duration::from_secs(60) / per_minute);
+        Api { store, metrics, policy, public_hostname, quotas, request_crawl_buckets }
+    }
 }

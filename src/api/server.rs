@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::client_address::PeerAddr;
 
 /// Further ones wait in the kernel's backlog.
 const MOST_CONNECTIONS: usize = 1024;
@@ -37,8 +40,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let connections = TaskTracker::new();
-    while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
-        connections.spawn(connection(stream, router.clone(), shutdown.clone(), slot));
+    while let Some((stream, peer, slot)) = accept(&listener, &slots, &shutdown).await {
+        connections.spawn(connection(stream, peer, router.clone(), shutdown.clone(), slot));
     }
     drop(listener);
     connections.close();
@@ -50,12 +53,12 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, PeerAddr, OwnedSemaphorePermit)> {
     let accept = async {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return (stream, slot),
+                Ok((stream, peer)) => return (stream, PeerAddr(peer), slot),
                 Err(error) if is_the_clients(error.kind()) => {}
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -72,12 +75,22 @@ fn is_the_clients(error: ErrorKind) -> bool {
     matches!(error, ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken, _slot: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    peer: PeerAddr,
+    router: Router,
+    shutdown: CancellationToken,
+    _slot: OwnedSemaphorePermit,
+) {
     // Without it a small answer may wait for the client's next acknowledgement; it fails only on a dead socket.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request| {
+        hyper::Request::extensions_mut(&mut request).insert(peer);
+        router.call(request)
+    });
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     // Errors on a connection are the client's affair: it went away, or sent what is not HTTP.
     tokio::select! {

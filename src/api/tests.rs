@@ -10,10 +10,11 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::StoreConfig;
 use crate::repo::DagCid;
-use crate::store::{Durability, HostId, Status, Tx};
+use crate::store::{Admission, Durability, HostId, Status, Tx};
 use crate::syntax::{CollectionFilter, Did, Rev};
 
 mod lists;
+mod quotas;
 mod repos_and_hosts;
 mod request_crawl;
 mod routes;
@@ -41,6 +42,15 @@ impl World {
     }
 
     fn open(filter: &str, policy: HostPolicy, directory: tempfile::TempDir) -> World {
+        World::open_with(filter, policy, generous(), directory)
+    }
+
+    /// The default filter, with these quotas.
+    fn with_quotas(quotas: QuotaConfig) -> World {
+        World::open_with("io.atcr.*", HostPolicy::PublicOnly, quotas, tempfile::tempdir().unwrap())
+    }
+
+    fn open_with(filter: &str, policy: HostPolicy, quotas: QuotaConfig, directory: tempfile::TempDir) -> World {
         let config = StoreConfig {
             path: directory.path().join("signpost.db"),
             filter: CollectionFilter::parse(filter).unwrap(),
@@ -50,12 +60,7 @@ impl World {
         let readiness = Readiness::new();
         let own_name = Host::parse("relay.example.com", HostPolicy::PublicOnly).unwrap();
         World {
-            public: public_router(Api {
-                store: store.clone(),
-                metrics: metrics.clone(),
-                policy,
-                public_hostname: Some(own_name),
-            }),
+            public: public_router(Api::new(store.clone(), metrics.clone(), policy, Some(own_name), quotas)),
             internal: internal_router(store.clone(), metrics, readiness.clone(), crate::clock::Clock::default()),
             readiness,
             store,
@@ -97,7 +102,7 @@ impl World {
     async fn reached_hosts(&self, names: &[&str]) {
         for (name, id) in names.iter().zip(1..) {
             let host = Host::parse(name, HostPolicy::AllowPrivate).unwrap();
-            self.store.request_crawl(&host).await.unwrap();
+            self.store.request_crawl(&host, Admission::Free).await.unwrap();
             self.fill(move |tx| tx.host_reached(HostId(id)).unwrap()).await;
         }
     }
@@ -112,6 +117,18 @@ impl World {
             }
         })
         .await;
+    }
+}
+
+/// Quotas that no test meets by chance.
+fn generous() -> QuotaConfig {
+    QuotaConfig {
+        public_request_crawl: true,
+        request_crawl_per_minute: 10_000,
+        new_hosts_per_day: 10_000,
+        new_hosts_per_domain_per_day: 10_000,
+        trusted_domains: Vec::new(),
+        trusted_proxies: Vec::new(),
     }
 }
 

@@ -6,7 +6,11 @@
 // Its comments are clap's help texts, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+mod quotas;
+
 use clap::Args;
+
+pub use quotas::QuotaFlags;
 
 /// The flags of `signpost serve`; an absent one falls back to the environment, then to the default.
 #[derive(Debug, Clone, Default, Args)]
@@ -88,6 +92,10 @@ pub struct Flags {
     /// [environment: SIGNPOST_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quotas: QuotaFlags,
 }
 
 /// The flag that `serve` and `health` share.

@@ -5,6 +5,9 @@
 use std::ffi::OsString;
 use std::fmt;
 
+#[cfg(test)]
+use super::quotas;
+
 /// One setting: its flag, its environment variables in the order in which they are asked, and its default.
 pub(super) struct Setting {
     pub(super) flag: &'static str,
@@ -39,7 +42,7 @@ pub(super) const LOG_FORMAT: Setting =
 
 /// Every setting, in the order of the manual.
 #[cfg(test)]
-pub(super) const ALL: [&Setting; 9] = [
+pub(super) const ALL: [&Setting; 15] = [
     &DATABASE_PATH,
     &HTTP_ADDR,
     &INTERNAL_ADDR,
@@ -49,6 +52,12 @@ pub(super) const ALL: [&Setting; 9] = [
     &PUBLIC_HOSTNAME,
     &ALLOW_PRIVATE_HOSTS,
     &LOG_FORMAT,
+    &quotas::PUBLIC_REQUEST_CRAWL,
+    &quotas::REQUEST_CRAWL_PER_MINUTE,
+    &quotas::NEW_HOSTS_PER_DAY,
+    &quotas::NEW_HOSTS_PER_DOMAIN_PER_DAY,
+    &quotas::TRUSTED_DOMAINS,
+    &quotas::TRUSTED_PROXIES,
 ];
 
 /// What carried a value: named in the error line, so that an operator knows what to change.

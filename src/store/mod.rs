@@ -4,10 +4,14 @@
 //! Invariants: counts in `repo_collections` equal the rows of `indexed_records`; a cursor commits with the rows that it covers; a
 //! failed write stops the process.
 
+mod audit;
+mod bans;
 #[cfg(test)]
 mod direct;
+mod forget;
 mod held;
 mod hosts;
+mod limits;
 mod list;
 mod meta;
 mod open;
@@ -16,6 +20,7 @@ mod records;
 mod repos;
 mod stats;
 mod subscriptions;
+mod takedowns;
 mod writer;
 
 use std::cell::Cell;
@@ -26,10 +31,12 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub use audit::AdminEntry;
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
 pub use held::{HeldEvent, Holding};
-pub use hosts::CrawlRequest;
+pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
+pub use limits::HostLimits;
 pub use list::{DidPage, HostRow, RepoRow};
 pub use meta::Coverage;
 pub use open::OpenError;
@@ -39,6 +46,8 @@ pub use repos::{RepoState, Status};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
 pub use writer::Durability;
+
+use writer::References;
 
 use crate::clock::now_millis;
 use crate::config::StoreConfig;
@@ -101,9 +110,13 @@ pub enum Signal {
     Held = 4,
     /// A firehose connected.
     Connected = 8,
+    /// A host is not open any more.
+    Closed = 16,
+    /// A host is to be forgotten.
+    Forget = 32,
 }
 
-/// The bells of [`Signal`]; the first three have one listener each, `connected` has many.
+/// The bells of [`Signal`]; each has one listener, but `connected` has many.
 #[derive(Debug, Default)]
 pub struct Signals {
     /// Rung by [`Signal::Crawl`].
@@ -114,13 +127,21 @@ pub struct Signals {
     pub held: Notify,
     /// Rung by [`Signal::Connected`], for everybody who waits at that moment.
     pub connected: Notify,
+    /// Rung by [`Signal::Closed`].
+    pub closed: Notify,
+    /// Rung by [`Signal::Forget`].
+    pub forget: Notify,
 }
 
 impl Signals {
     fn ring(&self, raised: u8) {
-        for (signal, bell) in
-            [(Signal::Crawl, &self.crawl), (Signal::Subscribe, &self.subscribe), (Signal::Held, &self.held)]
-        {
+        for (signal, bell) in [
+            (Signal::Crawl, &self.crawl),
+            (Signal::Subscribe, &self.subscribe),
+            (Signal::Held, &self.held),
+            (Signal::Closed, &self.closed),
+            (Signal::Forget, &self.forget),
+        ] {
             if raised & signal as u8 != 0 {
                 bell.notify_one();
             }
@@ -174,7 +195,16 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
     {
-        self.inner.writer.write(durability, work).await
+        self.inner.writer.write(durability, References::Checked, work).await
+    }
+
+    /// The same without a look for rows that refer to what is deleted: it would read the whole index for each account. `work` leaves none.
+    async fn write_unchecked<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
+    {
+        self.inner.writer.write(durability, References::Unchecked, work).await
     }
 
     /// Runs `work` on a read-only connection in a snapshot of its own.

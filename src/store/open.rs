@@ -246,6 +246,6 @@ fn queue_all_repos(db: &Connection) -> rusqlite::Result<()> {
 fn forget_last_run(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(
         "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL, next_attempt_at = 0 WHERE status = 'in_progress';
-         UPDATE subscriptions SET connected_since = NULL;",
+         UPDATE subscriptions SET connected_since = NULL, events_since_start = 0;",
     )
 }

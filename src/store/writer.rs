@@ -24,11 +24,21 @@ pub enum Durability {
     Full,
 }
 
+/// Whether foreign keys are enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum References {
+    /// As always.
+    Checked,
+    /// Not while this is written.
+    Unchecked,
+}
+
 type Acknowledge = Box<dyn FnOnce() + Send>;
 type Work = Box<dyn FnOnce(&Tx) -> TxResult<Acknowledge> + Send>;
 
 struct Job {
     durability: Durability,
+    references: References,
     work: Work,
 }
 
@@ -57,7 +67,12 @@ impl Writer {
         Ok(Writer { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 
-    pub(super) async fn write<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    pub(super) async fn write<T, F>(
+        &self,
+        durability: Durability,
+        references: References,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
@@ -69,7 +84,7 @@ impl Writer {
             Ok(Box::new(move || drop(reply.send(value))))
         });
         let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
-        queue.send(Job { durability, work }).await.map_err(|_| StoreError::Closed)?;
+        queue.send(Job { durability, references, work }).await.map_err(|_| StoreError::Closed)?;
         drop(queue);
         answer.await.map_err(|_| StoreError::Closed)
     }
@@ -94,6 +109,8 @@ fn run(
     while queue.blocking_recv_many(&mut group, GROUP_JOBS) > 0 {
         let full = group.iter().any(|job| job.durability == Durability::Full);
         connection.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
+        let unchecked = group.iter().any(|job| job.references == References::Unchecked);
+        connection.pragma_update(None, "foreign_keys", !unchecked)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut acknowledgements = Vec::with_capacity(group.len());
         for job in group.drain(..) {

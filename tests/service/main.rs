@@ -23,6 +23,7 @@ mod live;
 mod migrations;
 mod moves;
 mod process;
+mod quotas;
 mod restarts;
 mod sequences;
 mod signpost;

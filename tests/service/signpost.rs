@@ -6,7 +6,7 @@ use std::time::Duration;
 use fake_network::client::{Answer, get};
 use fake_network::{FakeHost, Network};
 use serde_json::Value;
-use signpost::config::{Config, Flags, InternalAddrFlag};
+use signpost::config::{Config, Flags, InternalAddrFlag, QuotaFlags};
 use signpost::service::{Service, Timing};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use crate::index::{Index, is_atcr};
 /// A running service.
 pub struct Signpost {
     directory: TempDir,
-    plc_url: String,
+    flags: Flags,
     timing: Timing,
     running: Running,
 }
@@ -65,10 +65,23 @@ impl Signpost {
 
     /// The same with other waiting times.
     pub async fn start_with(network: &Network, timing: Timing) -> Signpost {
+        Signpost::start_with_flags(network, timing, Flags { quotas: generous(), ..Flags::default() }).await
+    }
+
+    /// The same with settings, but for those that make it one of this network and of this test.
+    pub async fn start_with_flags(network: &Network, timing: Timing, flags: Flags) -> Signpost {
         let directory = TempDir::new().unwrap();
-        let plc_url = network.plc_url().to_owned();
-        let running = run(directory.path().join("signpost.db"), &plc_url, None, timing).await;
-        Signpost { directory, plc_url, timing, running }
+        let free_port = || Some("127.0.0.1:0".to_owned());
+        let flags = Flags {
+            database_path: Some(directory.path().join("signpost.db").to_str().unwrap().to_owned()),
+            http_addr: free_port(),
+            internal_addr: InternalAddrFlag { internal_addr: free_port() },
+            plc_url: Some(network.plc_url().to_owned()),
+            allow_private_hosts: Some("true".to_owned()),
+            ..flags
+        };
+        let running = run(flags.clone(), timing).await;
+        Signpost { directory, flags, timing, running }
     }
 
     /// Stops in order, and starts on the same database.
@@ -80,14 +93,15 @@ impl Signpost {
     pub async fn restart_after(mut self, meanwhile: impl AsyncFnOnce()) -> Signpost {
         self.stop().await;
         meanwhile().await;
-        self.running = run(self.database_path(), &self.plc_url, None, self.timing).await;
+        self.running = run(self.flags.clone(), self.timing).await;
         self
     }
 
     /// The same with another filter.
     pub async fn restart_with_filter(mut self, filter: &str) -> Signpost {
         self.stop().await;
-        self.running = run(self.database_path(), &self.plc_url, Some(filter), self.timing).await;
+        let flags = Flags { collections: Some(filter.to_owned()), ..self.flags.clone() };
+        self.running = run(flags, self.timing).await;
         self
     }
 
@@ -99,6 +113,16 @@ impl Signpost {
     async fn stop(&mut self) {
         self.running.shutdown.cancel();
         (&mut self.running.ended).await.unwrap().expect("signpost stops in order");
+    }
+
+    /// Where the public listener is.
+    pub fn url(&self) -> &str {
+        &self.running.url
+    }
+
+    /// Where the internal listener is.
+    pub fn internal_url(&self) -> &str {
+        &self.running.internal_url
     }
 
     /// The SQLite file.
@@ -274,17 +298,16 @@ impl Signpost {
     }
 }
 
-async fn run(database: PathBuf, plc_url: &str, filter: Option<&str>, timing: Timing) -> Running {
-    let free_port = || Some("127.0.0.1:0".to_owned());
-    let flags = Flags {
-        database_path: Some(database.to_str().unwrap().to_owned()),
-        http_addr: free_port(),
-        internal_addr: InternalAddrFlag { internal_addr: free_port() },
-        collections: filter.map(str::to_owned),
-        plc_url: Some(plc_url.to_owned()),
-        allow_private_hosts: Some("true".to_owned()),
-        ..Flags::default()
-    };
+/// Quotas that no test meets by chance: its hosts share one name and its calls one client.
+pub fn generous() -> QuotaFlags {
+    QuotaFlags {
+        request_crawl_per_minute: Some("10000".to_owned()),
+        trusted_domains: Some("localhost,127.0.0.1".to_owned()),
+        ..QuotaFlags::default()
+    }
+}
+
+async fn run(flags: Flags, timing: Timing) -> Running {
     let service = Service::open(Config::resolve(flags, |_| None).unwrap()).await.unwrap();
     let url = format!("http://{}", service.public_addr().unwrap());
     let internal_url = format!("http://{}", service.internal_addr().unwrap().unwrap());

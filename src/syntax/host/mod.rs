@@ -95,6 +95,11 @@ impl Host {
         &self.key[..self.name_length]
     }
 
+    /// The domain that somebody registered to have this name, by the public suffix list; the name itself when there is none.
+    pub fn registrable_domain(&self) -> &str {
+        psl::domain_str(self.name()).filter(|_| self.ip().is_none()).unwrap_or(self.name())
+    }
+
     /// The address, when the name is an address literal.
     pub fn ip(&self) -> Option<IpAddr> {
         self.name().trim_matches(['[', ']']).parse().ok()
