@@ -5,6 +5,7 @@
 //! network or the disk. Invariant: a `Config` that exists is valid, and an error is one line that names the
 //! setting, its value and what is accepted.
 
+mod admin;
 mod flags;
 mod quotas;
 mod setting;
@@ -12,7 +13,8 @@ mod setting;
 mod tests;
 mod values;
 
-pub use flags::{Flags, InternalAddrFlag, QuotaFlags};
+pub use admin::{AdminToken, admin_token, read_admin_token};
+pub use flags::{AdminTokenFlag, Flags, InternalAddrFlag, QuotaFlags};
 pub use quotas::QuotaConfig;
 pub use setting::{ConfigError, Source};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub crawl: CrawlConfig,
     /// Who may have hosts crawled, and how many.
     pub quotas: QuotaConfig,
+    /// What opens the admin calls; `None`: nothing does.
+    pub admin_token: Option<AdminToken>,
     /// The form of the log lines on stderr.
     pub log_format: LogFormat,
 }
@@ -109,6 +113,7 @@ impl Config {
             crawl: CrawlConfig {
                 interval: resolver.require(&setting::CRAWL_INTERVAL, flags.crawl_interval, values::interval)?,
             },
+            admin_token: admin::resolve(&resolver, flags.admin_token)?.as_deref().map(AdminToken::of),
             quotas: QuotaConfig::resolve(&resolver, flags.quotas)?,
             log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
             outbound: OutboundConfig {

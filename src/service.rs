@@ -101,19 +101,13 @@ impl Service {
             verifiers: Arc::new(Semaphore::new(cores)),
             timing: timing.subscribe,
         };
-        let api = Api::new(
-            store.clone(),
-            metrics.clone(),
-            config.outbound.policy,
-            config.outbound.public_hostname.clone(),
-            config.quotas.clone(),
-        );
+        let api = Api::new(store.clone(), metrics, &config);
 
         // Readiness is asked for until the end, so the internal listener outlives the rest.
         let last = CancellationToken::new();
         let mut internal_task = JoinSet::new();
         if let Some(listener) = internal {
-            let router = api::internal_router(store.clone(), metrics, readiness.clone(), clock);
+            let router = api::internal_router(api.clone(), readiness.clone(), clock);
             internal_task.spawn(api::serve(listener, router, last.clone()));
         }
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.

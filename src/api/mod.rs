@@ -5,6 +5,7 @@
 //! and never asks the network. Invariant: nothing that an operator would hide leaves by the public listener,
 //! and every answer of that listener, errors included, carries CORS `*`.
 
+mod admin;
 mod buckets;
 mod client_address;
 mod cursor;
@@ -33,12 +34,15 @@ use std::time::Duration;
 
 use buckets::Buckets;
 
-use crate::config::QuotaConfig;
+use crate::config::{AdminToken, Config, QuotaConfig};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{HostLimits, Store};
 use crate::syntax::{Host, HostPolicy};
 
-/// What the public methods work with.
+/// So often a client may show a wrong admin token before it waits a second for each answer, and then longer.
+const WRONG_TOKENS: u32 = 5;
+
+/// What the methods work with.
 #[derive(Clone)]
 pub struct Api {
     /// The rows.
@@ -51,20 +55,28 @@ pub struct Api {
     pub public_hostname: Option<Host>,
     /// Who may call requestCrawl, and how often.
     pub quotas: QuotaConfig,
+    /// What opens the admin calls; None: nothing does.
+    pub admin_token: Option<AdminToken>,
+    /// The limits of a host for which the operator set none, as far as there are any.
+    pub default_limits: HostLimits,
     request_crawl_buckets: Buckets,
+    wrong_token_buckets: Buckets,
 }
 
 impl Api {
     /// With full buckets.
-    pub fn new(
-        store: Store,
-        metrics: Metrics,
-        policy: HostPolicy,
-        public_hostname: Option<Host>,
-        quotas: QuotaConfig,
-    ) -> Api {
-        let per_minute = quotas.request_crawl_per_minute;
-        let request_crawl_buckets = Buckets::new(per_minute, Duration::from_secs(60) / per_minute);
-        Api { store, metrics, policy, public_hostname, quotas, request_crawl_buckets }
+    pub fn new(store: Store, metrics: Metrics, config: &Config) -> Api {
+        let per_minute = config.quotas.request_crawl_per_minute;
+        Api {
+            store,
+            metrics,
+            policy: config.outbound.policy,
+            public_hostname: config.outbound.public_hostname.clone(),
+            quotas: config.quotas.clone(),
+            admin_token: config.admin_token.clone(),
+            default_limits: HostLimits::default(),
+            request_crawl_buckets: Buckets::new(per_minute, Duration::from_secs(60) / per_minute),
+            wrong_token_buckets: Buckets::new(WRONG_TOKENS, Duration::from_secs(1)),
+        }
     }
 }

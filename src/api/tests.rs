@@ -8,11 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::StoreConfig;
+use crate::config::Flags;
 use crate::repo::DagCid;
 use crate::store::{Admission, Durability, HostId, Status, Tx};
 use crate::syntax::{CollectionFilter, Did, Rev};
 
+mod admin;
 mod lists;
 mod quotas;
 mod repos_and_hosts;
@@ -22,6 +23,7 @@ mod server;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";
 const CREW: &str = "io.atcr.hold.crew";
+const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A database of its own, and the two routers over it.
 struct World {
@@ -51,19 +53,33 @@ impl World {
     }
 
     fn open_with(filter: &str, policy: HostPolicy, quotas: QuotaConfig, directory: tempfile::TempDir) -> World {
-        let config = StoreConfig {
-            path: directory.path().join("signpost.db"),
-            filter: CollectionFilter::parse(filter).unwrap(),
-        };
-        let store = Store::open(&config, CancellationToken::new()).unwrap();
-        let metrics = Metrics::new();
+        let mut config = Config::resolve(Flags::default(), |_| None).unwrap();
+        config.store.path = directory.path().join("signpost.db");
+        config.store.filter = CollectionFilter::parse(filter).unwrap();
+        config.outbound.policy = policy;
+        config.outbound.public_hostname = Some(Host::parse("relay.example.com", HostPolicy::PublicOnly).unwrap());
+        config.quotas = quotas;
+        config.admin_token = Some(AdminToken::of(ADMIN_TOKEN));
+        World::of(&config, directory)
+    }
+
+    /// The default settings, and no admin token.
+    fn without_admin() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::resolve(Flags::default(), |_| None).unwrap();
+        config.store.path = directory.path().join("signpost.db");
+        World::of(&config, directory)
+    }
+
+    fn of(config: &Config, directory: tempfile::TempDir) -> World {
+        let store = Store::open(&config.store, CancellationToken::new()).unwrap();
+        let api = Api::new(store, Metrics::new(), config);
         let readiness = Readiness::new();
-        let own_name = Host::parse("relay.example.com", HostPolicy::PublicOnly).unwrap();
         World {
-            public: public_router(Api::new(store.clone(), metrics.clone(), policy, Some(own_name), quotas)),
-            internal: internal_router(store.clone(), metrics, readiness.clone(), crate::clock::Clock::default()),
+            store: api.store.clone(),
+            public: public_router(api.clone()),
+            internal: internal_router(api, readiness.clone(), crate::clock::Clock::default()),
             readiness,
-            store,
             directory,
         }
     }
@@ -84,7 +100,10 @@ impl World {
     }
 
     async fn internal(&self, path: &str) -> Answer {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.internal_send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn internal_send(&self, request: Request<Body>) -> Answer {
         Answer::of(self.internal.clone().oneshot(request).await.unwrap()).await
     }
 

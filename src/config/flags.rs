@@ -6,10 +6,12 @@
 // Its comments are clap's help texts, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+mod admin;
 mod quotas;
 
 use clap::Args;
 
+pub use admin::AdminTokenFlag;
 pub use quotas::QuotaFlags;
 
 /// The flags of `signpost serve`; an absent one falls back to the environment, then to the default.
@@ -96,17 +98,21 @@ pub struct Flags {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub quotas: QuotaFlags,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub admin_token: AdminTokenFlag,
 }
 
-/// The flag that `serve` and `health` share.
+/// The flag that `serve`, `health` and `admin` share.
 #[derive(Debug, Clone, Default, Args)]
 pub struct InternalAddrFlag {
-    /// The address of the internal listener: /metrics, /ready and /hosts; "off" for none
+    /// The address of the internal listener: /metrics, /ready, /hosts, /admin; "off" for none
     ///
     /// Written like --http-addr. What it shows is for the operator: keep it on loopback or on a private
     /// network.
     ///
     /// [environment: SIGNPOST_INTERNAL_ADDR] [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", global = true)]
     pub internal_addr: Option<String>,
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 #[cfg(test)]
-use super::quotas;
+use super::{admin, quotas};
 
 /// One setting: its flag, its environment variables in the order in which they are asked, and its default.
 pub(super) struct Setting {
@@ -42,7 +42,7 @@ pub(super) const LOG_FORMAT: Setting =
 
 /// Every setting, in the order of the manual.
 #[cfg(test)]
-pub(super) const ALL: [&Setting; 15] = [
+pub(super) const ALL: [&Setting; 16] = [
     &DATABASE_PATH,
     &HTTP_ADDR,
     &INTERNAL_ADDR,
@@ -58,6 +58,7 @@ pub(super) const ALL: [&Setting; 15] = [
     &quotas::NEW_HOSTS_PER_DOMAIN_PER_DAY,
     &quotas::TRUSTED_DOMAINS,
     &quotas::TRUSTED_PROXIES,
+    &admin::ADMIN_TOKEN,
 ];
 
 /// What carried a value: named in the error line, so that an operator knows what to change.

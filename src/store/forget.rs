@@ -120,7 +120,7 @@ impl Tx<'_> {
         let claiming: Vec<HostId> = self
             .db
             .prepare_cached(
-                "SELECT host_id FROM crawl_queue q JOIN repos r USING (repo_id) WHERE repo_id = ?1 AND q.host_id <> r.host_id",
+                "SELECT q.host_id FROM crawl_queue q JOIN repos r USING (repo_id) WHERE repo_id = ?1 AND q.host_id <> r.host_id",
             )?
             .query_map(key, |row| Ok(HostId(row.get(0)?)))?
             .collect::<TxResult<_>>()?;

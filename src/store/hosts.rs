@@ -145,6 +145,15 @@ impl Tx<'_> {
         Ok(last_that_fits.map(|created_at| created_at + DAY_MS))
     }
 
+    /// Hosts that strangers announced in the last 24 hours.
+    pub(super) fn new_hosts_last_day(&self) -> TxResult<i64> {
+        self.db
+            .prepare_cached(
+                "SELECT count(*) FROM hosts WHERE budgeted = 1 AND created_at > :since AND created_at <= :now",
+            )?
+            .query_row(named_params! {":since": self.now - DAY_MS, ":now": self.now}, |row| row.get(0))
+    }
+
     fn has_failures(&self, host_id: HostId) -> TxResult<bool> {
         self.db
             .prepare_cached(
