@@ -4,12 +4,13 @@
 
 use std::process::ExitCode;
 
-use signpost::cli::{Cli, Command, Failure, health, parse, serve};
+use signpost::cli::{Cli, Command, Failure, admin, health, parse, serve};
 
 fn main() -> ExitCode {
     let outcome = match parse(std::env::args_os()) {
-        Ok(Cli { command: Command::Serve(flags) }) => serve::run(flags),
+        Ok(Cli { command: Command::Serve(flags) }) => serve::run(*flags),
         Ok(Cli { command: Command::Health(flags) }) => health::run(flags),
+        Ok(Cli { command: Command::Admin(flags) }) => admin::run(*flags),
         Err(failure) => Err(failure),
     };
     match outcome {

@@ -2,7 +2,9 @@
 //!
 //! Owns the manual (`--help`), the log set-up and the exit codes. What a setting means is in `config`.
 
+pub mod admin;
 pub mod health;
+mod internal_call;
 mod logging;
 pub mod serve;
 
@@ -34,10 +36,13 @@ pub struct Cli {
 pub enum Command {
     /// Run the service
     #[command(long_about = include_str!("serve_about.txt"), after_long_help = include_str!("serve_after_help.txt"))]
-    Serve(Flags),
+    Serve(Box<Flags>),
     /// Ask a running signpost on this machine whether it is ready
     #[command(long_about = include_str!("health_about.txt"))]
     Health(InternalAddrFlag),
+    /// Tell a running signpost on this machine which hosts and accounts to keep out, fetch again or forget
+    #[command(long_about = include_str!("admin_about.txt"), after_long_help = include_str!("admin_after_help.txt"))]
+    Admin(Box<admin::AdminFlags>),
 }
 
 /// Why the process ends without having done what was asked.
@@ -83,7 +88,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Failu
 /// Clap's first line, and what it suggests, without the usage text around them.
 fn one_line(error: &clap::Error) -> String {
     if matches!(error.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
-        return "no command: give serve or health (see signpost --help)".to_owned();
+        return "no command: give serve, health or admin (see signpost --help)".to_owned();
     }
     let text = error.to_string();
     let problem = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -121,7 +126,7 @@ mod tests {
     #[test]
     fn a_line_that_makes_no_sense_is_answered_in_one_line() {
         let cases = [
-            ("signpost", "no command: give serve or health (see signpost --help)"),
+            ("signpost", "no command: give serve, health or admin (see signpost --help)"),
             ("signpost dance", "unrecognized subcommand 'dance' (see signpost --help)"),
             ("signpost srve", "unrecognized subcommand 'srve': did you mean serve? (see signpost --help)"),
             (
