@@ -76,10 +76,10 @@ CREATE TABLE subscriptions (
     ever_connected    INTEGER NOT NULL DEFAULT 0,
     connected_since   INTEGER,                            -- NULL: not connected now (also after a restart)
     last_event_at     INTEGER,
-    events_since_start INTEGER NOT NULL DEFAULT 0,        -- events that arrived since this process started
     restarts          INTEGER NOT NULL DEFAULT 0,         -- how often a silent connection was given up: a change asks for it
     relist_on_connect INTEGER NOT NULL DEFAULT 0,         -- repos were listed while the firehose was down: list them once more
-    last_error        TEXT
+    last_error        TEXT,
+    events_since_start INTEGER NOT NULL DEFAULT 0         -- events that arrived since this process started
 ) STRICT;
 
 -- One narrow row per account, matching records or not: with rev and data its chain of commits can be followed.

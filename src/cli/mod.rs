@@ -88,6 +88,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Failu
 /// Clap's first line, and what it suggests, without the usage text around them.
 fn one_line(error: &clap::Error) -> String {
     if matches!(error.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        if error.to_string().contains("Usage: signpost admin ") {
+            return "no command: give a command of signpost admin (see signpost admin --help)".to_owned();
+        }
         return "no command: give serve, health or admin (see signpost --help)".to_owned();
     }
     let text = error.to_string();
@@ -127,6 +130,8 @@ mod tests {
     fn a_line_that_makes_no_sense_is_answered_in_one_line() {
         let cases = [
             ("signpost", "no command: give serve, health or admin (see signpost --help)"),
+            ("signpost admin", "no command: give a command of signpost admin (see signpost admin --help)"),
+            ("signpost admin dance", "unrecognized subcommand 'dance' (see signpost --help)"),
             ("signpost dance", "unrecognized subcommand 'dance' (see signpost --help)"),
             ("signpost srve", "unrecognized subcommand 'srve': did you mean serve? (see signpost --help)"),
             (

@@ -8,7 +8,7 @@ use super::{HostId, Signal, Tx, TxResult};
 use crate::syntax::{Domain, Host};
 
 /// The bits of `hosts.blocked`.
-const BY_NAME: i64 = 1;
+pub(super) const BY_NAME: i64 = 1;
 const BY_DOMAIN: i64 = 2;
 pub(super) const BEING_FORGOTTEN: i64 = 4;
 
