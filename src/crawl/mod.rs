@@ -7,7 +7,7 @@ mod gate;
 pub(crate) mod get_repo;
 pub(crate) mod list_repos;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,7 +180,19 @@ async fn fill(
 
 /// Stops what is being done for hosts that were closed: their claims are given back already.
 async fn stop_closed(crawler: &Crawler, running: &HashMap<Id, Running>) -> Result<(), StoreError> {
-    let closed = crawler.store.read(|tx| tx.closed_hosts()).await?;
+    let hosts: HashSet<HostId> = running.values().map(|job| job.host).collect();
+    let closed = crawler
+        .store
+        .read(move |tx| {
+            let mut closed = HashSet::new();
+            for host in hosts {
+                if !tx.is_open(host)? {
+                    closed.insert(host);
+                }
+            }
+            Ok(closed)
+        })
+        .await?;
     for job in running.values().filter(|job| closed.contains(&job.host)) {
         job.abort.abort();
     }

@@ -20,14 +20,6 @@ impl Tx<'_> {
             .query_row([host_id.0], |row| row.get(0))
     }
 
-    /// The hosts that are known and not open.
-    pub fn closed_hosts(&self) -> TxResult<Vec<HostId>> {
-        self.db
-            .prepare_cached("SELECT host_id FROM hosts WHERE blocked <> 0")?
-            .query_map([], |row| Ok(HostId(row.get(0)?)))?
-            .collect()
-    }
-
     /// Keeps a host out.
     pub fn block_host(&self, host_id: HostId, host: &Host) -> TxResult<()> {
         self.close_host(host_id, BY_NAME)?;
