@@ -3,7 +3,8 @@
 -- that is stored is CIDv1, dag-cbor, SHA-256, so the other four bytes would never differ.
 
 -- What the database knows of itself: `instance_id` (random, made once: list cursors of another database are refused), `filter`
--- (the --collections of the last start) and `complete_filter` (what the index is complete for: it lags while a wider filter fills).
+-- (the --collections of the last start), `complete_filter` (what the index is complete for: it lags while a wider filter fills) and
+-- `last_host_id` (the highest that was forgotten: an id must never come back as another host).
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -22,13 +23,14 @@ CREATE TABLE hosts (
     created_at   INTEGER NOT NULL DEFAULT 0,              -- the first requestCrawl
     domain       TEXT    NOT NULL DEFAULT '',             -- registrable domain, which the daily budgets of new hosts are counted by
     budgeted     INTEGER NOT NULL DEFAULT 0,              -- it came by a public requestCrawl, and counts against those budgets
-    blocked      INTEGER NOT NULL DEFAULT 0,              -- by the operator: neither crawled nor followed
+    blocked      INTEGER NOT NULL DEFAULT 0,              -- neither crawled nor followed; bits: 1 its name, 2 its domain, 4 being forgotten
     account_limit     INTEGER,                            -- the operator's limits for this host; NULL: the default
     events_per_second INTEGER,
     events_per_hour   INTEGER,
     events_per_day    INTEGER
 ) STRICT;
 CREATE INDEX hosts_by_created ON hosts (created_at) WHERE budgeted = 1;
+CREATE INDEX hosts_blocked ON hosts (blocked) WHERE blocked <> 0;
 
 -- What a host's accounts take, changed in the transactions that change them, so that its limits cost no count.
 CREATE TABLE host_usage (
@@ -79,6 +81,7 @@ CREATE TABLE subscriptions (
     restarts          INTEGER NOT NULL DEFAULT 0,         -- how often a silent connection was given up: a change asks for it
     relist_on_connect INTEGER NOT NULL DEFAULT 0,         -- repos were listed while the firehose was down: list them once more
     last_error        TEXT,
+    events_since_start INTEGER NOT NULL DEFAULT 0,        -- events that arrived since this process started
     slowed_since      INTEGER                             -- since when it sends more events than its limits let through; NULL: it does not
 ) STRICT;
 

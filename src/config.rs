@@ -5,15 +5,21 @@
 //! network or the disk. Invariant: a `Config` that exists is valid, and an error is one line that names the
 //! setting, its value and what is accepted.
 
+mod admin;
 mod flags;
 mod limits;
+mod quotas;
 mod setting;
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use flags::{BackupFlags, DatabaseFlag, Flags, InternalAddrFlag, LimitFlags, RepoFlags, SurfaceFlags};
+pub use admin::{AdminToken, admin_token, read_admin_token};
+pub use flags::{
+    AdminTokenFlag, BackupFlags, DatabaseFlag, Flags, InternalAddrFlag, LimitFlags, QuotaFlags, RepoFlags, SurfaceFlags,
+};
 pub use limits::{EventLimits, Limits};
+pub use quotas::QuotaConfig;
 pub use setting::{ConfigError, Source};
 
 use std::ffi::OsString;
@@ -39,6 +45,10 @@ pub struct Config {
     pub crawl: CrawlConfig,
     /// What a repo may cost.
     pub repos: ReposConfig,
+    /// Who may have hosts crawled, and how many.
+    pub quotas: QuotaConfig,
+    /// What opens the admin calls; `None`: nothing does.
+    pub admin_token: Option<AdminToken>,
     /// The form of the log lines on stderr.
     pub log_format: LogFormat,
 }
@@ -149,6 +159,8 @@ impl Config {
                     values::size(value, 16 << 20..=64 << 30)
                 })?,
             },
+            admin_token: admin::resolve(&resolver, flags.admin_token)?.as_deref().map(AdminToken::of),
+            quotas: QuotaConfig::resolve(&resolver, flags.quotas)?,
             log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
             outbound: OutboundConfig {
                 policy,

@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("identity", &["repo", "host"]),
     ("store", &["repo", "config", "clock"]),
     ("index", &["repo", "host", "store"]),
-    ("api", &["repo", "store", "metrics", "clock"]),
+    ("api", &["repo", "config", "store", "metrics", "clock"]),
     ("crawl", &["repo", "host", "identity", "store", "index", "metrics", "clock"]),
     ("subscribe", &["repo", "host", "store", "index", "metrics", "clock"]),
     (

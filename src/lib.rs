@@ -33,7 +33,7 @@
 //!
 //! # Three journeys
 //!
-//! 1. **requestCrawl** ([`api`]): a host name is parsed, and the host with its queue row is durable before 200. [`crawl`] claims the
+//! 1. **requestCrawl** ([`api`]): a host name is parsed, quotas and bans are asked, and the host with its queue row is durable before 200. [`crawl`] claims the
 //!    row, probes the host, waits until [`subscribe`] has its firehose connected, and lists its repos: what is written meanwhile
 //!    is heard. Each repo is a queue row of its own: resolve the identity, require that it names this host, fetch, verify, replace.
 //! 2. **A live event** ([`subscribe`]): decoded and verified by itself, then judged against the repo inside the transaction that
@@ -60,6 +60,7 @@
 //!   **list_cursor**: where our own list goes on for a client.
 //! - **backfill**: the first fetch of a repo. **resync**: every later one. Both are the same job.
 //! - **held event**: a live event of a repo that has a job; it waits on disk and is applied after it.
+//! - **closed host**: blocked by the operator, in a banned domain, or being forgotten: neither crawled nor followed.
 //! - **claim**: a job taken from the queue, for as long as its lease; also a host naming an account that lives elsewhere.
 
 pub mod api;

@@ -42,6 +42,8 @@ struct Inner {
     records_written: Counter,
     records_deleted: Counter,
     records_skipped: Family<ReasonLabels, Counter>,
+    request_crawls: Family<OutcomeLabels, Counter>,
+    admin_calls: Family<OutcomeLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
     request_panics: Counter,
@@ -105,6 +107,14 @@ pub struct Sizes {
     pub held_events: i64,
     /// Firehoses connected now.
     pub connected_firehoses: i64,
+    /// Hosts that are kept out.
+    pub blocked_hosts: i64,
+    /// Domains that are banned.
+    pub domain_bans: i64,
+    /// Accounts that the operator hides.
+    pub takedowns: i64,
+    /// Hosts that strangers announced in the last 24 hours.
+    pub new_hosts_last_day: i64,
     /// The database file, in bytes.
     pub database_bytes: i64,
     /// Its write-ahead log, in bytes.
@@ -187,6 +197,9 @@ impl Metrics {
         let records_written = add.counter("records_written", "Records created or updated in the index");
         let records_deleted = add.counter("records_deleted", "Records deleted from the index");
         let records_skipped = add.family("records_skipped", "Matching records that are not indexed, by reason");
+        let request_crawls =
+            add.family("request_crawls", "Calls of requestCrawl that named a host, or met a limit, by outcome");
+        let admin_calls = add.family("admin_calls", "Admin calls by outcome");
         let requests = add.family("http_requests", "Answered requests by method and HTTP status");
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_1, 4.0, 10));
         let request_seconds = add.metric(
@@ -213,6 +226,8 @@ impl Metrics {
             records_written,
             records_deleted,
             records_skipped,
+            request_crawls,
+            admin_calls,
             requests,
             request_seconds,
             request_panics,
@@ -281,6 +296,16 @@ impl Metrics {
         self.0.records_skipped.get_or_create(&ReasonLabels { reason }).inc_by(records);
     }
 
+    /// Counts what became of a call of requestCrawl.
+    pub fn request_crawl(&self, outcome: &'static str) {
+        self.0.request_crawls.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts an admin call.
+    pub fn admin_call(&self, outcome: &'static str) {
+        self.0.admin_calls.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
     /// Counts an answered HTTP request; `method` is an NSID that signpost serves, or a fixed word.
     pub fn request(&self, method: &'static str, status: u16, took: Duration) {
         self.0.requests.get_or_create(&RequestLabels { method, status }).inc();
@@ -329,6 +354,10 @@ impl Sizes {
             ("repos_to_reindex", "Repos to be fetched again since the filter was widened", self.repos_to_reindex),
             ("held_events", "Live events that wait for their repo", self.held_events),
             ("connected_firehoses", "Firehoses connected now", self.connected_firehoses),
+            ("blocked_hosts", "Hosts that the operator keeps out", self.blocked_hosts),
+            ("domain_bans", "Domains whose hosts the operator keeps out", self.domain_bans),
+            ("takedowns", "Accounts that the operator hides", self.takedowns),
+            ("new_hosts_last_day", "Hosts that strangers announced in the last 24 hours", self.new_hosts_last_day),
             ("database_size_bytes", "Size of the database file", self.database_bytes),
             ("wal_size_bytes", "Size of the database's write-ahead log", size(self.wal_bytes)),
             ("disk_full", "1 when nothing is taken in because the disk is full", i64::from(self.disk_full)),

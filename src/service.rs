@@ -115,23 +115,19 @@ impl Service {
             verifiers: Arc::new(Semaphore::new(cores)),
             timing: timing.subscribe,
         };
+        let trusted = config.quotas.trusted_proxies.clone();
         let limits = ConnectionLimits {
             most: config.http.max_connections,
             most_per_client: config.http.max_connections_per_client,
-            is_trusted: Arc::new(|peer| peer.is_loopback()),
+            is_trusted: Arc::new(move |peer| trusted.iter().any(|block| block.contains(peer))),
         };
-        let api = Api {
-            store: store.clone(),
-            metrics: metrics.clone(),
-            policy: config.outbound.policy,
-            public_hostname: config.outbound.public_hostname.clone(),
-        };
+        let api = Api::new(store.clone(), metrics.clone(), &config);
 
         // Readiness is asked for until the end, so the internal listener outlives the rest.
         let last = CancellationToken::new();
         let mut internal_task = JoinSet::new();
         if let Some(listener) = internal {
-            let router = api::internal_router(store.clone(), metrics.clone(), readiness.clone(), clock);
+            let router = api::internal_router(api.clone(), readiness.clone(), clock);
             internal_task.spawn(api::serve(listener, router, ConnectionLimits::internal(), None, last.clone()));
         }
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.

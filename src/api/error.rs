@@ -18,7 +18,7 @@ use crate::store::StoreError;
 pub(super) struct ApiError {
     status: StatusCode,
     body: ErrorBody,
-    retry_after_seconds: Option<u16>,
+    retry_after_seconds: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,8 +48,14 @@ impl ApiError {
     }
 
     /// 503 that says when to come back.
-    pub(super) fn unavailable(error: &'static str, message: &'static str, retry_after_seconds: u16) -> ApiError {
+    pub(super) fn unavailable(error: &'static str, message: &'static str, retry_after_seconds: u32) -> ApiError {
         let answer = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error, message);
+        ApiError { retry_after_seconds: Some(retry_after_seconds), ..answer }
+    }
+
+    /// 429 that says which limit was met, and when to come back.
+    pub(super) fn too_many(message: String, retry_after_seconds: u32) -> ApiError {
+        let answer = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", message);
         ApiError { retry_after_seconds: Some(retry_after_seconds), ..answer }
     }
 }

@@ -1,6 +1,7 @@
 //! The internal listener: what an operator and a supervisor want to know, and nobody else.
 //!
-//! `/metrics`, `/hosts` and `/ready`. No CORS: a web page in the operator's browser must not read them.
+//! `/metrics`, `/hosts` and `/ready`, the admin calls, and the public methods beside them, for tools that know one address only. No
+//! CORS: a web page in the operator's browser must not read them.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::ApiError;
-use super::surface;
+use super::router::xrpc_routes;
+use super::{Api, admin, surface};
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics, Sizes};
 use crate::store::{HostReport, Stats, Store};
@@ -66,13 +68,16 @@ struct Internal {
 }
 
 /// Everything that the internal listener answers.
-pub fn internal_router(store: Store, metrics: Metrics, readiness: Readiness, clock: Clock) -> Router {
+pub fn internal_router(api: Api, readiness: Readiness, clock: Clock) -> Router {
+    let (store, metrics, api) = (api.store.clone(), api.metrics.clone(), Arc::new(api));
     Router::new()
         .route("/metrics", get(metrics_text))
         .route("/hosts", get(hosts))
         .route("/ready", get(ready))
         .layer(middleware::from_fn_with_state(metrics.clone(), surface::around_internal))
         .with_state(Internal { store, metrics, readiness, clock })
+        .nest("/admin", admin::router(api.clone()))
+        .merge(xrpc_routes().with_state(api))
 }
 
 async fn metrics_text(State(internal): State<Internal>) -> Result<Response, ApiError> {
@@ -94,6 +99,10 @@ fn sizes(stats: Stats, clock_is_behind: bool) -> Sizes {
         repos_to_reindex: stats.repos_to_reindex,
         held_events: stats.held_events,
         connected_firehoses: stats.connected_firehoses,
+        blocked_hosts: stats.blocked_hosts,
+        domain_bans: stats.domain_bans,
+        takedowns: stats.takedowns,
+        new_hosts_last_day: stats.new_hosts_last_day,
         database_bytes: stats.database_size_bytes,
         wal_bytes: stats.wal_size_bytes,
         disk_free_bytes: stats.disk_free_bytes,

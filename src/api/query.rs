@@ -42,7 +42,12 @@ impl<'a> Query<'a> {
 
     /// `limit`, or its default.
     pub(super) fn limit(&self, range: RangeInclusive<usize>, default: usize) -> Result<usize, ApiError> {
-        let Some(text) = self.one("limit")? else {
+        self.number("limit", range, default)
+    }
+
+    /// A number, or its default.
+    pub(super) fn number(&self, name: &str, range: RangeInclusive<usize>, default: usize) -> Result<usize, ApiError> {
+        let Some(text) = self.one(name)? else {
             return Ok(default);
         };
         // `usize::from_str` would take a plus sign.
@@ -51,7 +56,7 @@ impl<'a> Query<'a> {
             Ok(limit) if digits && range.contains(&limit) => Ok(limit),
             _ => {
                 let (least, most) = range.into_inner();
-                let message = format!("limit must be a whole number from {least} to {most}");
+                let message = format!("{name} must be a whole number from {least} to {most}");
                 Err(ApiError::invalid_request(message))
             }
         }

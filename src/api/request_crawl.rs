@@ -1,92 +1,117 @@
 //! `com.atproto.sync.requestCrawl`: a host announces itself.
 //!
 //! Answers once the host and its job are durable, and never waits for the network: whether the host exists is
-//! found out by crawl.
+//! found out by crawl. A stranger makes us connect to a name of his choice, so what he may ask is bounded: calls
+//! by client, new hosts by day.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
-use futures_util::StreamExt;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::Api;
+use super::client_address::Client;
 use super::error::ApiError;
-use crate::store::CrawlRequest;
+use super::json_body::JsonBody;
+use crate::store::{Admission, CrawlRequest, NewHosts};
 use crate::syntax::Host;
 
 pub(super) const NSID: &str = "com.atproto.sync.requestCrawl";
-const LARGEST_BODY_BYTES: usize = 4 * 1024;
-/// So much of a body that is too large is still read, so that its sender is there to see the 413.
-const LARGEST_READ_BYTES: usize = 256 * 1024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a host that is being forgotten.
+const FORGOTTEN_SOON_SECONDS: u32 = 60;
 
-pub(super) async fn handle(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, ApiError> {
-    require_json(&headers)?;
-    let body = timeout(BODY_TIMEOUT, read(body)).await.map_err(|_| {
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the body did not arrive within 10 s")
-    })??;
-    let host = parse(&body, &api)?;
-    match api.store.request_crawl(&host).await? {
-        CrawlRequest::New => tracing::info!("new host {}", host.as_str()),
-        CrawlRequest::Woken => tracing::info!("host {} asks again, and is tried at once", host.as_str()),
-        CrawlRequest::Known => tracing::debug!("host {} asks again", host.as_str()),
+pub(super) async fn handle(State(api): State<Arc<Api>>, request: Request) -> Result<Json<Value>, ApiError> {
+    if !api.quotas.public_request_crawl {
+        api.metrics.request_crawl("off");
+        let message = "this service takes hosts from its operator only: ask them to add yours";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "Forbidden", message));
+    }
+    let (head, body) = request.into_parts();
+    let client = Client::of(&head.extensions, &head.headers, &api.quotas.trusted_proxies);
+    if let Err(wait) = api.request_crawl_buckets.take(client) {
+        api.metrics.request_crawl("client_limit");
+        return Err(too_many_calls(api.quotas.request_crawl_per_minute, wait));
+    }
+    let host = read_host(&api, &JsonBody::read(&head.headers, body).await?)?;
+    let is_trusted = api.quotas.trusted_domains.iter().any(|domain| domain.covers(&host));
+    let admission = match is_trusted {
+        true => Admission::Free,
+        false => Admission::Budgeted {
+            in_all: api.quotas.new_hosts_per_day,
+            per_domain: api.quotas.new_hosts_per_domain_per_day,
+        },
+    };
+    admit(&api, &host, admission).await
+}
+
+/// The same without quotas, for the operator.
+pub(super) async fn handle_admin(api: &Api, request: Request<Body>) -> Result<Json<Value>, ApiError> {
+    let (head, body) = request.into_parts();
+    let host = read_host(api, &JsonBody::read(&head.headers, body).await?)?;
+    admit(api, &host, Admission::Free).await
+}
+
+async fn admit(api: &Api, host: &Host, admission: Admission) -> Result<Json<Value>, ApiError> {
+    let answer = api.store.request_crawl(host, admission).await?;
+    api.metrics.request_crawl(answer.label());
+    match answer {
+        CrawlRequest::New => tracing::info!("new host {host}"),
+        CrawlRequest::Woken => tracing::info!("host {host} asks again, and is tried at once"),
+        CrawlRequest::Known => tracing::debug!("host {host} asks again"),
+        CrawlRequest::Banned => {
+            return Err(ApiError::named(
+                "HostBanned",
+                format!("{host} is banned here: ask the operator of this service"),
+            ));
+        }
+        CrawlRequest::BeingForgotten => {
+            let message = "this host is being forgotten here: ask again in a minute";
+            return Err(ApiError::unavailable("HostBeingForgotten", message, FORGOTTEN_SOON_SECONDS));
+        }
+        CrawlRequest::OverBudget(budget, retry_after) => {
+            let (limit, of) = match budget {
+                NewHosts::InAll => (api.quotas.new_hosts_per_day, String::new()),
+                NewHosts::OfDomain => {
+                    (api.quotas.new_hosts_per_domain_per_day, format!(" of {}", host.registrable_domain()))
+                }
+            };
+            let message =
+                format!("this service takes {limit} new hosts{of} in 24 hours: ask again later, or its operator");
+            return Err(ApiError::too_many(message, retry_after.0));
+        }
     }
     Ok(Json(Value::Object(serde_json::Map::new())))
 }
 
-fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let message = "the body must be JSON, under Content-Type: application/json";
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message))
+fn too_many_calls(per_minute: u32, wait: Duration) -> ApiError {
+    let message = format!("{NSID} may be called {per_minute} times a minute by one client");
+    ApiError::too_many(message, u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX))
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
-    let mut chunks = body.into_data_stream();
-    let mut bytes = Vec::new();
-    let mut read_bytes = 0;
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ApiError::invalid_request("the body broke off"))?;
-        read_bytes += chunk.len();
-        if read_bytes > LARGEST_READ_BYTES {
-            break;
-        }
-        if read_bytes <= LARGEST_BODY_BYTES {
-            bytes.extend_from_slice(&chunk);
-        }
-    }
-    if read_bytes > LARGEST_BODY_BYTES {
-        let message = format!("the body may have at most {LARGEST_BODY_BYTES} bytes");
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message));
-    }
-    Ok(bytes)
-}
-
-fn parse(body: &[u8], api: &Api) -> Result<Host, ApiError> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| ApiError::invalid_request(format!("the body is not JSON: {error}")))?;
-    let hostname = match body.get("hostname") {
-        Some(Value::String(hostname)) => hostname,
-        Some(_) => return Err(ApiError::invalid_request("hostname must be a string")),
-        None => return Err(ApiError::invalid_request("hostname is required")),
-    };
-    let host =
-        Host::parse(hostname, api.policy).map_err(|error| ApiError::invalid_request(format!("hostname: {error}")))?;
+fn read_host(api: &Api, body: &JsonBody) -> Result<Host, ApiError> {
+    let host = Host::parse(body.text("hostname")?, api.policy)
+        .map_err(|error| ApiError::invalid_request(format!("hostname: {error}")))?;
     if api.public_hostname.as_ref().is_some_and(|own| own.as_str() == host.as_str()) {
         return Err(ApiError::invalid_request("hostname: that is this service itself"));
     }
     Ok(host)
+}
+
+impl CrawlRequest {
+    /// The metric label.
+    fn label(self) -> &'static str {
+        match self {
+            CrawlRequest::New => "new",
+            CrawlRequest::Known => "known",
+            CrawlRequest::Woken => "woken",
+            CrawlRequest::Banned => "banned",
+            CrawlRequest::BeingForgotten => "being_forgotten",
+            CrawlRequest::OverBudget(NewHosts::InAll, _) => "new_hosts_limit",
+            CrawlRequest::OverBudget(NewHosts::OfDomain, _) => "domain_limit",
+        }
+    }
 }

@@ -36,8 +36,18 @@ const METHODS: [&str; 8] = [
 pub fn public_router(api: Api) -> Router {
     let api = Arc::new(api);
     let home = Arc::<str>::from(home::text(&api));
-    Router::new()
+    xrpc_routes()
         .route("/", get(async move || home.to_string()))
+        .method_not_allowed_fallback(wrong_verb)
+        .fallback(unknown_path)
+        .layer(surface::compression())
+        .layer(middleware::from_fn_with_state(api.clone(), around))
+        .with_state(api)
+}
+
+/// The XRPC methods, which are on both listeners.
+pub(super) fn xrpc_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route(&path(list_repos_by_collection::NSID), get(list_repos_by_collection::handle))
         .route(&path(list_repos::NSID), get(list_repos::handle))
         .route(&path(get_repo_status::NSID), get(get_repo_status::handle))
@@ -46,11 +56,6 @@ pub fn public_router(api: Api) -> Router {
         .route(&path(get_host_status::NSID), get(get_host_status::handle))
         .route(&path(request_crawl::NSID), post(request_crawl::handle))
         .route(&path(HEALTH), get(home::health))
-        .method_not_allowed_fallback(wrong_verb)
-        .fallback(unknown_path)
-        .layer(surface::compression())
-        .layer(middleware::from_fn_with_state(api.clone(), around))
-        .with_state(api)
 }
 
 fn path(method: &str) -> String {
@@ -58,7 +63,7 @@ fn path(method: &str) -> String {
 }
 
 /// Axum adds the `Allow` header.
-async fn wrong_verb(method: Method) -> ApiError {
+pub(super) async fn wrong_verb(method: Method) -> ApiError {
     let message = format!("this method is not called by {method}");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
 }

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::client_address::PeerAddr;
 use super::client_io::{AwaitedBody, TimedWrites};
 use super::connections::{ConnectionLimits, Connections, Place, Refusal};
 use crate::metrics::Metrics;
@@ -48,10 +49,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 const EVICTION_PAUSE: Duration = Duration::from_millis(5);
 /// How often it is said that none is left.
 const SAY_EVERY: Duration = Duration::from_secs(10);
-
-/// Who is at the other end of the connection that a request came by: an extension of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// Serves until `shutdown`, then lets the answers under way finish; returns within 6 s of it. Counts into `metrics`, if given.
 pub async fn serve(

@@ -8,12 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::{Limits, StoreConfig};
+use crate::config::Flags;
 use crate::repo::DagCid;
-use crate::store::{Durability, HostId, Status, Tx, UsageChange};
+use crate::store::{Admission, Durability, HostId, Status, Tx, UsageChange};
 use crate::syntax::{CollectionFilter, Did, Rev};
 
+mod admin;
 mod lists;
+mod quotas;
 mod repos_and_hosts;
 mod request_crawl;
 mod routes;
@@ -22,6 +24,7 @@ mod surface;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";
 const CREW: &str = "io.atcr.hold.crew";
+const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A database of its own, and the two routers over it.
 struct World {
@@ -42,25 +45,42 @@ impl World {
     }
 
     fn open(filter: &str, policy: HostPolicy, directory: tempfile::TempDir) -> World {
-        let config = StoreConfig {
-            path: directory.path().join("signpost.db"),
-            filter: CollectionFilter::parse(filter).unwrap(),
-            limits: Limits::default(),
-        };
-        let store = Store::open(&config, CancellationToken::new()).unwrap();
-        let metrics = Metrics::new();
+        World::open_with(filter, policy, generous(), directory)
+    }
+
+    /// The default filter, with these quotas.
+    fn with_quotas(quotas: QuotaConfig) -> World {
+        World::open_with("io.atcr.*", HostPolicy::PublicOnly, quotas, tempfile::tempdir().unwrap())
+    }
+
+    fn open_with(filter: &str, policy: HostPolicy, quotas: QuotaConfig, directory: tempfile::TempDir) -> World {
+        let mut config = Config::resolve(Flags::default(), |_| None).unwrap();
+        config.store.path = directory.path().join("signpost.db");
+        config.store.filter = CollectionFilter::parse(filter).unwrap();
+        config.outbound.policy = policy;
+        config.outbound.public_hostname = Some(Host::parse("relay.example.com", HostPolicy::PublicOnly).unwrap());
+        config.quotas = quotas;
+        config.admin_token = Some(AdminToken::of(ADMIN_TOKEN));
+        World::of(&config, directory)
+    }
+
+    /// The default settings, and no admin token.
+    fn without_admin() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::resolve(Flags::default(), |_| None).unwrap();
+        config.store.path = directory.path().join("signpost.db");
+        World::of(&config, directory)
+    }
+
+    fn of(config: &Config, directory: tempfile::TempDir) -> World {
+        let store = Store::open(&config.store, CancellationToken::new()).unwrap();
+        let api = Api::new(store, Metrics::new(), config);
         let readiness = Readiness::new();
-        let own_name = Host::parse("relay.example.com", HostPolicy::PublicOnly).unwrap();
         World {
-            public: public_router(Api {
-                store: store.clone(),
-                metrics: metrics.clone(),
-                policy,
-                public_hostname: Some(own_name),
-            }),
-            internal: internal_router(store.clone(), metrics, readiness.clone(), crate::clock::Clock::default()),
+            store: api.store.clone(),
+            public: public_router(api.clone()),
+            internal: internal_router(api, readiness.clone(), crate::clock::Clock::default()),
             readiness,
-            store,
             directory,
         }
     }
@@ -81,7 +101,10 @@ impl World {
     }
 
     async fn internal(&self, path: &str) -> Answer {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.internal_send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn internal_send(&self, request: Request<Body>) -> Answer {
         Answer::of(self.internal.clone().oneshot(request).await.unwrap()).await
     }
 
@@ -99,7 +122,7 @@ impl World {
     async fn reached_hosts(&self, names: &[&str]) {
         for (name, id) in names.iter().zip(1..) {
             let host = Host::parse(name, HostPolicy::AllowPrivate).unwrap();
-            self.store.request_crawl(&host).await.unwrap();
+            self.store.request_crawl(&host, Admission::Free).await.unwrap();
             self.fill(move |tx| tx.host_reached(HostId(id)).unwrap()).await;
         }
     }
@@ -114,6 +137,18 @@ impl World {
             }
         })
         .await;
+    }
+}
+
+/// Quotas that no test meets by chance.
+fn generous() -> QuotaConfig {
+    QuotaConfig {
+        public_request_crawl: true,
+        request_crawl_per_minute: 10_000,
+        new_hosts_per_day: 10_000,
+        new_hosts_per_domain_per_day: 10_000,
+        trusted_domains: Vec::new(),
+        trusted_proxies: Vec::new(),
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Owns the manual (`--help`), the log set-up and the exit codes. What a setting means is in `config`.
 
+pub mod admin;
 mod allocator;
 pub mod backup;
 pub mod check;
 pub mod health;
+mod internal_call;
 mod logging;
 pub mod serve;
 
@@ -47,6 +49,9 @@ pub enum Command {
     /// Check the database, and that its sums are those of its rows
     #[command(long_about = include_str!("check_about.txt"))]
     Check(DatabaseFlag),
+    /// Tell a running signpost on this machine which hosts and accounts to keep out, fetch again or forget
+    #[command(long_about = include_str!("admin_about.txt"), after_long_help = include_str!("admin_after_help.txt"))]
+    Admin(Box<admin::AdminFlags>),
 }
 
 /// Why the process ends without having done what was asked.
@@ -92,7 +97,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Failu
 /// Clap's first line, and what it suggests, without the usage text around them.
 fn one_line(error: &clap::Error) -> String {
     if matches!(error.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
-        return "no command: give serve, health, backup or check (see signpost --help)".to_owned();
+        if error.to_string().contains("Usage: signpost admin ") {
+            return "no command: give a command of signpost admin (see signpost admin --help)".to_owned();
+        }
+        return "no command: give serve, health, admin, backup or check (see signpost --help)".to_owned();
     }
     let text = error.to_string();
     let problem = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -130,7 +138,9 @@ mod tests {
     #[test]
     fn a_line_that_makes_no_sense_is_answered_in_one_line() {
         let cases = [
-            ("signpost", "no command: give serve, health, backup or check (see signpost --help)"),
+            ("signpost", "no command: give serve, health, admin, backup or check (see signpost --help)"),
+            ("signpost admin", "no command: give a command of signpost admin (see signpost admin --help)"),
+            ("signpost admin dance", "unrecognized subcommand 'dance' (see signpost --help)"),
             ("signpost dance", "unrecognized subcommand 'dance' (see signpost --help)"),
             ("signpost srve", "unrecognized subcommand 'srve': did you mean serve? (see signpost --help)"),
             (

@@ -6,15 +6,19 @@
 // Its comments are clap's help texts, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+mod admin;
 mod files;
 mod limits;
+mod quotas;
 mod repos;
 mod surface;
 
 use clap::Args;
 
+pub use admin::AdminTokenFlag;
 pub use files::{BackupFlags, DatabaseFlag};
 pub use limits::LimitFlags;
+pub use quotas::QuotaFlags;
 pub use repos::RepoFlags;
 pub use surface::SurfaceFlags;
 
@@ -105,17 +109,25 @@ pub struct Flags {
     /// [environment: SIGNPOST_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quotas: QuotaFlags,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub admin_token: AdminTokenFlag,
 }
 
-/// The flag that `serve` and `health` share.
+/// The flag that `serve`, `health` and `admin` share.
 #[derive(Debug, Clone, Default, Args)]
 pub struct InternalAddrFlag {
-    /// The address of the internal listener: /metrics, /ready and /hosts; "off" for none
+    /// The address of the internal listener: /metrics, /ready, /hosts, /admin; "off" for none
     ///
     /// Written like --http-addr. What it shows is for the operator: keep it on loopback or on a private
     /// network.
     ///
     /// [environment: SIGNPOST_INTERNAL_ADDR] [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", global = true)]
     pub internal_addr: Option<String>,
 }

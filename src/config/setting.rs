@@ -5,6 +5,9 @@
 use std::ffi::OsString;
 use std::fmt;
 
+#[cfg(test)]
+use super::{admin, quotas};
+
 /// One setting: its flag, its environment variables in the order in which they are asked, and its default.
 pub(super) struct Setting {
     pub(super) flag: &'static str,
@@ -67,6 +70,13 @@ pub(super) const ALL: &[&Setting] = &[
     &MAX_CONNECTIONS_PER_CLIENT,
     &MIN_FREE_SPACE,
     &LOG_FORMAT,
+    &quotas::PUBLIC_REQUEST_CRAWL,
+    &quotas::REQUEST_CRAWL_PER_MINUTE,
+    &quotas::NEW_HOSTS_PER_DAY,
+    &quotas::NEW_HOSTS_PER_DOMAIN_PER_DAY,
+    &quotas::TRUSTED_DOMAINS,
+    &quotas::TRUSTED_PROXIES,
+    &admin::ADMIN_TOKEN,
 ];
 
 /// What carried a value: named in the error line, so that an operator knows what to change.

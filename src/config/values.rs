@@ -129,9 +129,13 @@ pub(super) fn hostname(value: &str, policy: HostPolicy) -> Result<Host, String> 
 }
 
 pub(super) fn host_policy(value: &str) -> Result<HostPolicy, String> {
+    Ok(if yes_or_no(value)? { HostPolicy::AllowPrivate } else { HostPolicy::PublicOnly })
+}
+
+pub(super) fn yes_or_no(value: &str) -> Result<bool, String> {
     match value.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(HostPolicy::AllowPrivate),
-        "false" | "0" | "no" | "off" => Ok(HostPolicy::PublicOnly),
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
         _ => Err("is not a yes or no: give true or false (also 1/0, yes/no, on/off)".to_owned()),
     }
 }

@@ -152,6 +152,8 @@ impl StatusAsked {
     pub(crate) fn write(&self, tx: &Tx, job: &RepoJob) -> TxResult<()> {
         match self {
             StatusAsked::Active(rev) => index::fetched_status(tx, job, rev.as_ref()),
+            // Its host, and the repo with it, may be forgotten by now.
+            StatusAsked::NoMethod if !tx.is_claimed(job)? => Ok(()),
             StatusAsked::NoMethod => {
                 tx.queue_repo(job.host_id, job.repo_id, JobKind::Repo, Urgency::First)?;
                 tx.finish_repo_job(job.job_id)

@@ -2,16 +2,17 @@
 //! repos and identities are fetched, verified and handed to `index`. It owns no state that a restart would miss.
 //! Fair between hosts: each gets its share of the workers in turn, however many jobs it has.
 
+mod forget;
 mod gate;
 pub(crate) mod get_repo;
 pub(crate) mod list_repos;
 mod long_fetches;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ use crate::repo::KeepLimits;
 use crate::store::{Durability, HostId, JobId, Store, StoreError};
 use gate::Gate;
 use long_fetches::LongFetches;
+
+pub use forget::run as run_forget;
 
 /// Hosts probed and listed at once; one that waits for its firehose holds its place for up to 30 s.
 const HOST_JOBS: usize = 32;
@@ -96,11 +99,16 @@ pub(crate) enum Ended {
     Wait(Duration),
 }
 
-enum Running {
-    Host(JobId),
+struct Running {
+    job: JobId,
+    host: HostId,
+    kind: RunningKind,
+    abort: AbortHandle,
+}
+
+enum RunningKind {
+    Host,
     Repo {
-        job_id: JobId,
-        host_id: HostId,
         /// The time of its claim (Unix milliseconds).
         begun_at: i64,
         /// Whether it has given its worker back.
@@ -122,27 +130,29 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
             () = shutdown.cancelled() => break,
             () = crawler.store.signals().crawl.notified() => {}
             () = tokio::time::sleep_until(next_at) => {}
+            () = crawler.store.signals().closed.notified() => stop_closed(&crawler, &running).await?,
             _ = leases.tick() => renew(&crawler, &running).await?,
             Some(task) = stepped_aside.recv() => {
                 // A task that has ended meanwhile has returned its worker by that.
-                if let Some(Running::Repo { is_aside, .. }) = running.get_mut(&task) {
+                if let Some(Running { kind: RunningKind::Repo { is_aside, .. }, .. }) = running.get_mut(&task) {
                     *is_aside = true;
                     gate.stepped_aside();
                 }
             }
-            Some(ended) = tasks.join_next_with_id() => match ended {
-                Ok((task, ended)) => {
-                    if let Some(Running::Repo { host_id, begun_at, is_aside, .. }) = running.remove(&task) {
-                        if is_aside {
-                            gate.returned();
-                        }
-                        gate.ended(host_id, ended?, begun_at, now_millis());
-                    } else {
-                        ended?;
+            Some(ended) = tasks.join_next_with_id() => {
+                let (task, ended) = match ended {
+                    Ok((task, ended)) => (task, ended?),
+                    // Its host was closed.
+                    Err(error) if error.is_cancelled() => (error.id(), Ended::Answered),
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                };
+                if let Some(Running { host, kind: RunningKind::Repo { begun_at, is_aside }, .. }) = running.remove(&task) {
+                    if is_aside {
+                        gate.returned();
                     }
+                    gate.ended(host, ended, begun_at, now_millis());
                 }
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            },
+            }
         }
     }
     tasks.shutdown().await;
@@ -160,7 +170,7 @@ async fn fill(
     // One clock for all: a job that became due after the read must be waited for, not taken for one that waits for a worker.
     let (now, due, next_host_at) =
         crawler.store.read(|tx| Ok((tx.now(), tx.due_repo_jobs()?, tx.next_host_job_at()?))).await?;
-    let listing = running.values().filter(|job| matches!(job, Running::Host(_))).count();
+    let listing = running.values().filter(|job| matches!(job.kind, RunningKind::Host)).count();
     let host_slots = if next_host_at.is_some_and(|at| at <= now) { HOST_JOBS.saturating_sub(listing) } else { 0 };
     let shares = gate.share(&due.hosts, now);
     if host_slots > 0 || !shares.is_empty() {
@@ -176,16 +186,17 @@ async fn fill(
             })
             .await?;
         for job in hosts {
-            let (crawler, job_id) = (crawler.clone(), job.job_id);
-            let task = tasks.spawn(async move { list_repos::work(&crawler, job).await });
-            running.insert(task.id(), Running::Host(job_id));
+            let (crawler, job_id, host) = (crawler.clone(), job.job_id, job.host_id);
+            let abort = tasks.spawn(async move { list_repos::work(&crawler, job).await });
+            running.insert(abort.id(), Running { job: job_id, host, kind: RunningKind::Host, abort });
         }
         for job in repos {
             gate.started(job.host_id);
             let (crawler, long_fetches) = (crawler.clone(), long_fetches.clone());
-            let (job_id, host_id) = (job.job_id, job.host_id);
-            let task = tasks.spawn(async move { get_repo::work(&crawler, &long_fetches, job).await });
-            running.insert(task.id(), Running::Repo { job_id, host_id, begun_at: now, is_aside: false });
+            let (job_id, host) = (job.job_id, job.host_id);
+            let abort = tasks.spawn(async move { get_repo::work(&crawler, &long_fetches, job).await });
+            let kind = RunningKind::Repo { begun_at: now, is_aside: false };
+            running.insert(abort.id(), Running { job: job_id, host, kind, abort });
         }
     }
     // A host that is due waits for a free worker, not for the clock; the worker's end wakes the loop. What became due since the
@@ -196,12 +207,28 @@ async fn fill(
     Ok(Instant::now() + wait)
 }
 
-async fn renew(crawler: &Crawler, running: &HashMap<Id, Running>) -> Result<(), StoreError> {
-    let jobs: Vec<JobId> = running
-        .values()
-        .map(|job| match job {
-            Running::Host(job_id) | Running::Repo { job_id, .. } => *job_id,
+/// Stops what is being done for hosts that were closed: their claims are given back already.
+async fn stop_closed(crawler: &Crawler, running: &HashMap<Id, Running>) -> Result<(), StoreError> {
+    let hosts: HashSet<HostId> = running.values().map(|job| job.host).collect();
+    let closed = crawler
+        .store
+        .read(move |tx| {
+            let mut closed = HashSet::new();
+            for host in hosts {
+                if !tx.is_open(host)? {
+                    closed.insert(host);
+                }
+            }
+            Ok(closed)
         })
-        .collect();
+        .await?;
+    for job in running.values().filter(|job| closed.contains(&job.host)) {
+        job.abort.abort();
+    }
+    Ok(())
+}
+
+async fn renew(crawler: &Crawler, running: &HashMap<Id, Running>) -> Result<(), StoreError> {
+    let jobs: Vec<JobId> = running.values().map(|running| running.job).collect();
     crawler.store.write(Durability::Replayable, move |tx| tx.renew_leases(&jobs)).await
 }

@@ -23,8 +23,13 @@ pub struct Ingested {
 }
 
 /// Takes in a batch of a host's events, in order, and moves its cursor to `seq`: at or below it, every event has a durable outcome.
+/// A host that was closed meanwhile changes nothing.
 pub fn ingest(tx: &Tx, from: HostId, events: Vec<Event>, seq: Option<i64>) -> TxResult<Ingested> {
     let mut ingested = Ingested::default();
+    if !tx.is_open(from)? {
+        return Ok(ingested);
+    }
+    tx.count_events(from, events.len())?;
     for mut event in events {
         let repo = tx.repo(&event.did)?;
         let repo = known_to(tx, from, repo)?;

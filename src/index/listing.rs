@@ -44,9 +44,12 @@ pub struct Suspect {
     listed_rev: Option<Rev>,
 }
 
-/// Takes in a page that `from` listed, and saves where the listing goes on.
+/// Takes in a page that `from` listed, and saves where the listing goes on. A host that was closed meanwhile changes nothing.
 pub fn list_page(tx: &Tx, from: HostId, job: JobId, repos: &[ListedRepo], next: Option<&str>) -> TxResult<Listed> {
     let mut listed = Listed::default();
+    if !tx.is_open(from)? {
+        return Ok(listed);
+    }
     let mut claims_left = None;
     for repo in repos {
         match tx.repo(&repo.did)? {

@@ -10,7 +10,7 @@ use super::*;
 use crate::config::{Limits, StoreConfig};
 use crate::host::ListedRepo;
 use crate::repo::DagCid;
-use crate::store::{Durability, HostId, JobKind, RepoId, RepoState, Status, Store, Tx, TxResult, Urgency};
+use crate::store::{Admission, Durability, HostId, JobKind, RepoId, RepoState, Status, Store, Tx, TxResult, Urgency};
 use crate::syntax::{CollectionFilter, Did, Host, HostPolicy, Rev};
 
 const HERE: HostId = HostId(1);
@@ -172,7 +172,8 @@ impl Index {
         let config = StoreConfig { path: folder.path().join("test.db"), filter, limits };
         let store = Store::open(&config, CancellationToken::new()).expect("a database");
         for name in ["here.example.com", "elsewhere.example.com"] {
-            store.request_crawl(&Host::parse(name, HostPolicy::PublicOnly).expect("a host")).await.expect("accepted");
+            let host = Host::parse(name, HostPolicy::PublicOnly).expect("a host");
+            store.request_crawl(&host, Admission::Free).await.expect("accepted");
         }
         let index = Index { store, _folder: folder };
         index

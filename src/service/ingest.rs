@@ -1,4 +1,4 @@
-//! Whatever takes something in (crawl, firehoses, held events), run together; while the disk is full they stand still.
+//! Whatever writes by itself (crawl, firehoses, held events, forgotten hosts), run together; while the disk is full they stand still.
 //!
 //! A write that finds no room leaves nothing in the database, and with it no cursor: all parts stop, and begin again from the rows
 //! once there is space, as after a restart. So nothing is lost, and no part needs to know how to write something later.
@@ -58,9 +58,10 @@ async fn run_until_full(
     let mut full = crawler.store.disk_full();
     let stop = shutdown.child_token();
     let mut parts: JoinSet<(&str, Result<(), StoreError>)> = JoinSet::new();
-    let (crawl, follow, held) = (crawler.clone(), subscriber.clone(), subscriber.clone());
+    let (crawl, forget, follow, held) = (crawler.clone(), crawler.clone(), subscriber.clone(), subscriber.clone());
     let stopped = || stop.clone();
     parts.spawn(named("crawl", crawl::run(crawl, stopped())));
+    parts.spawn(named("forget", crawl::run_forget(forget, stopped())));
     parts.spawn(named("subscribe", subscribe::run(follow, stopped())));
     parts.spawn(named("held events", subscribe::run_held(held, stopped())));
     let mut ended = tokio::select! {

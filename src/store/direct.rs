@@ -74,7 +74,7 @@ impl Direct {
 impl Tx<'_> {
     /// Accepts a host.
     pub(crate) fn accept_host(&self, host: &crate::syntax::Host) -> TxResult<super::HostId> {
-        self.request_crawl(host)?;
+        self.request_crawl(host, super::Admission::Free)?;
         self.db.query_row("SELECT host_id FROM hosts WHERE hostname = ?1", [host.as_str()], |row| {
             Ok(super::HostId(row.get(0)?))
         })

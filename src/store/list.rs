@@ -12,15 +12,15 @@ use crate::syntax::{Did, NsidPattern};
 
 const REPOS_OF_COLLECTION: &str =
     "SELECT rc.repo_id, r.did FROM repo_collections rc JOIN repos r ON r.repo_id = rc.repo_id
-     WHERE rc.collection_id = :id AND rc.repo_id > :after AND r.active = 1 ORDER BY rc.repo_id LIMIT :limit";
+     WHERE rc.collection_id = :id AND rc.repo_id > :after AND r.active = 1 AND r.taken_down = 0 ORDER BY rc.repo_id LIMIT :limit";
 const REPOS_OF_PATTERN: &str = "SELECT p.repo_id, r.did FROM pattern_repos p JOIN repos r ON r.repo_id = p.repo_id
-     WHERE p.pattern_id = :id AND p.repo_id > :after AND r.active = 1 ORDER BY p.repo_id LIMIT :limit";
-const REPO_COLUMNS: &str =
-    "repo_id, did, head, rev, active, CASE WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
+     WHERE p.pattern_id = :id AND p.repo_id > :after AND r.active = 1 AND r.taken_down = 0 ORDER BY p.repo_id LIMIT :limit";
+const REPO_COLUMNS: &str = "repo_id, did, head, rev, active AND NOT taken_down,
+     CASE WHEN taken_down THEN 'takendown' WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
 /// An active repo that was not verified yet is only hearsay.
-const IS_PUBLIC: &str = "(data IS NOT NULL OR active = 0 OR desynchronized = 1)";
-const HOST_COLUMNS: &str = "host_id, hostname, state, host_cursor,
-     (SELECT count(*) FROM repos r WHERE r.host_id = hosts.host_id AND r.active = 1)";
+const IS_PUBLIC: &str = "(data IS NOT NULL OR active = 0 OR desynchronized = 1 OR taken_down = 1)";
+const HOST_COLUMNS: &str = "host_id, hostname, CASE WHEN blocked THEN 'banned' ELSE state END, host_cursor,
+     (SELECT count(*) FROM repos r WHERE r.host_id = hosts.host_id AND r.active = 1 AND r.taken_down = 0)";
 
 /// An account as the public API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct HostRow {
     pub seq: Option<i64>,
     /// Its active accounts.
     pub account_count: i64,
-    /// `com.atproto.sync.defs#hostStatus`: active or offline.
+    /// `com.atproto.sync.defs#hostStatus`: active, offline or banned.
     pub status: &'static str,
 }
 
@@ -176,7 +176,8 @@ impl Tx<'_> {
         for at in 0..sources.len() {
             advance(&mut heads, at, after.0)?;
         }
-        let mut active = self.db.prepare_cached("SELECT did FROM repos WHERE repo_id = ?1 AND active = 1")?;
+        let mut active =
+            self.db.prepare_cached("SELECT did FROM repos WHERE repo_id = ?1 AND active = 1 AND taken_down = 0")?;
         let mut last = after.0;
         while !page.is_full() {
             let Some(Reverse((repo, at))) = heads.pop() else { break };
@@ -243,7 +244,11 @@ fn read_host(row: &Row) -> rusqlite::Result<HostRow> {
     Ok(HostRow {
         id: HostId(row.get(0)?),
         hostname: row.get(1)?,
-        status: if state == "active" { "active" } else { "offline" },
+        status: match state.as_str() {
+            "active" => "active",
+            "banned" => "banned",
+            _ => "offline",
+        },
         seq: row.get(3)?,
         account_count: row.get(4)?,
     })

@@ -4,17 +4,22 @@
 //! Invariants: counts in `repo_collections` equal the rows of `indexed_records`; a cursor commits with the rows that it covers; a
 //! failed write stops the process, but for one that found no room: that one left nothing behind, and its caller is told.
 
+mod audit;
 mod backup;
+mod bans;
 mod check;
 #[cfg(test)]
 mod direct;
 mod disk;
 mod failure;
+mod forget;
 mod held;
 mod hosts;
+mod limits;
 mod list;
 mod meta;
 mod open;
+mod operator;
 mod patterns;
 mod queue;
 mod records;
@@ -23,6 +28,7 @@ mod schedule;
 mod sources;
 mod stats;
 mod subscriptions;
+mod takedowns;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -38,15 +44,18 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use audit::AdminEntry;
 pub use backup::{BackupError, Existing, backup};
 pub use check::{Checked, check};
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
 pub use held::{HeldEvent, Holding};
-pub use hosts::CrawlRequest;
+pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
+pub use limits::HostLimits;
 pub use list::{DidPage, HostRow, RepoRow};
 pub use meta::Coverage;
 pub use open::OpenError;
+pub use operator::OperatorHost;
 pub use queue::{Due, HostJob, JobKind, RepoJob, Urgency};
 pub use records::{Collection, StoredRecord};
 pub use repos::{RepoState, Status};
@@ -54,6 +63,8 @@ pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
 pub use usage::{Room, UsageChange};
 pub use writer::Durability;
+
+use writer::References;
 
 use crate::clock::now_millis;
 pub use crate::config::EventLimits;
@@ -132,9 +143,13 @@ pub enum Signal {
     Held = 4,
     /// A firehose connected.
     Connected = 8,
+    /// A host is not open any more.
+    Closed = 16,
+    /// A host is to be forgotten.
+    Forget = 32,
 }
 
-/// The bells of [`Signal`]; the first three have one listener each, `connected` has many.
+/// The bells of [`Signal`]; each has one listener, but `connected` has many.
 #[derive(Debug, Default)]
 pub struct Signals {
     /// Rung by [`Signal::Crawl`].
@@ -145,13 +160,21 @@ pub struct Signals {
     pub held: Notify,
     /// Rung by [`Signal::Connected`], for everybody who waits at that moment.
     pub connected: Notify,
+    /// Rung by [`Signal::Closed`].
+    pub closed: Notify,
+    /// Rung by [`Signal::Forget`].
+    pub forget: Notify,
 }
 
 impl Signals {
     fn ring(&self, raised: u8) {
-        for (signal, bell) in
-            [(Signal::Crawl, &self.crawl), (Signal::Subscribe, &self.subscribe), (Signal::Held, &self.held)]
-        {
+        for (signal, bell) in [
+            (Signal::Crawl, &self.crawl),
+            (Signal::Subscribe, &self.subscribe),
+            (Signal::Held, &self.held),
+            (Signal::Closed, &self.closed),
+            (Signal::Forget, &self.forget),
+        ] {
             if raised & signal as u8 != 0 {
                 bell.notify_one();
             }
@@ -216,7 +239,16 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
     {
-        self.inner.writer.write(durability, work).await
+        self.inner.writer.write(durability, References::Checked, work).await
+    }
+
+    /// The same without a look for rows that refer to what is deleted: it would read the whole index for each account. `work` leaves none.
+    async fn write_unchecked<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
+    {
+        self.inner.writer.write(durability, References::Unchecked, work).await
     }
 
     /// Runs `work` on a read-only connection in a snapshot of its own.

@@ -91,7 +91,7 @@ pub(super) fn prepare(config: &StoreConfig) -> Result<Prepared, OpenError> {
     let complete_filter = adopt_filter(&mut connection, path, &config.filter)?;
     adopt_limits(&connection, &config.limits).map_err(refused)?;
     forget_last_run(&connection).map_err(refused)?;
-    let state = TxState { limits: config.limits, ..read_state(&connection).map_err(refused)? };
+    let state = read_state(&connection, config.limits).map_err(refused)?;
     Ok(Prepared { connection, state, lock, complete_filter, instance_id })
 }
 
@@ -115,8 +115,8 @@ pub(super) fn require_current(db: &Connection, path: &Path) -> Result<(), OpenEr
 }
 
 /// What a connection remembers of the rows.
-pub(super) fn read_state(db: &Connection) -> rusqlite::Result<TxState> {
-    let state = TxState::default();
+pub(super) fn read_state(db: &Connection, limits: Limits) -> rusqlite::Result<TxState> {
+    let state = TxState { limits, ..TxState::default() };
     let held_bytes: i64 =
         db.query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))?;
     state.held_bytes.set(held_bytes.unsigned_abs());
@@ -303,6 +303,6 @@ fn queue_all_repos(db: &Connection) -> rusqlite::Result<()> {
 pub(super) fn forget_last_run(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(
         "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL, next_attempt_at = 0 WHERE status = 'in_progress';
-         UPDATE subscriptions SET connected_since = NULL, slowed_since = NULL;",
+         UPDATE subscriptions SET connected_since = NULL, slowed_since = NULL, events_since_start = 0;",
     )
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use rusqlite::named_params;
 use rusqlite::types::{ToSql, ToSqlOutput};
+use rusqlite::{OptionalExtension, named_params};
 
 use super::hosts::read_host;
 use super::{HostId, JobId, RepoId, Signal, Tx, TxResult};
@@ -95,12 +95,12 @@ impl ToSql for JobKind {
 }
 
 impl Tx<'_> {
-    /// Queues the probe and listing of a new host.
+    /// Queues the probe and listing of a host that has no row yet.
     pub(super) fn queue_host(&self, host_id: HostId) -> TxResult<()> {
         self.db
             .prepare_cached(
                 "INSERT INTO crawl_queue (host_id, kind, status, next_attempt_at, created_at)
-                 VALUES (:host, 'host', 'pending', :now, :now)",
+                 VALUES (:host, 'host', 'pending', :now, :now) ON CONFLICT DO NOTHING",
             )?
             .execute(named_params! {":host": host_id.0, ":now": self.now})?;
         self.raise(Signal::Crawl);
@@ -156,6 +156,7 @@ impl Tx<'_> {
                  WHERE job_id IN (
                      SELECT job_id FROM crawl_queue INDEXED BY crawl_queue_due_hosts
                      WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed') AND next_attempt_at <= :now
+                       AND host_id NOT IN (SELECT host_id FROM hosts WHERE blocked <> 0)
                      ORDER BY next_attempt_at LIMIT :limit)
                  RETURNING job_id, host_id, attempts,
                      (SELECT hostname FROM hosts h WHERE h.host_id = crawl_queue.host_id),
@@ -177,7 +178,10 @@ impl Tx<'_> {
 
     /// Claims up to `limit` repos of one host that are due.
     pub fn claim_repo_jobs(&self, host_id: HostId, limit: usize) -> TxResult<Vec<RepoJob>> {
-        let host = self.host(host_id)?;
+        let Some(host) = self.known_host_by_id(host_id)? else { return Ok(Vec::new()) };
+        if !self.is_open(host_id)? {
+            return Ok(Vec::new());
+        }
         self.db
             .prepare_cached(
                 "UPDATE crawl_queue SET status = 'in_progress', attempts = attempts + 1, lease_expires_at = :lease, again = NULL
@@ -230,7 +234,7 @@ impl Tx<'_> {
              SELECT w.host_id, h.woken_at,
                  (SELECT min(q.next_attempt_at) FROM crawl_queue q INDEXED BY crawl_queue_due_repos
                   WHERE q.repo_id IS NOT NULL AND q.status IN ('pending', 'failed') AND q.host_id = w.host_id)
-             FROM with_jobs w JOIN hosts h ON h.host_id = w.host_id",
+             FROM with_jobs w JOIN hosts h ON h.host_id = w.host_id WHERE h.blocked = 0",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -249,7 +253,8 @@ impl Tx<'_> {
         self.db
             .prepare_cached(
                 "SELECT min(next_attempt_at) FROM crawl_queue INDEXED BY crawl_queue_due_hosts
-                 WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed')",
+                 WHERE repo_id IS NULL AND status IN ('pending', 'failed', 'subscribed')
+                   AND host_id NOT IN (SELECT host_id FROM hosts WHERE blocked <> 0)",
             )?
             .query_row([], |row| row.get(0))
     }
@@ -274,11 +279,26 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Takes the claims on a host's jobs back: who works on them finds that they are not claimed any more.
+    pub(super) fn release_claims(&self, host_id: HostId) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL,
+                     kind = CASE WHEN again = 'repo' THEN 'repo' ELSE kind END, again = NULL
+                 WHERE host_id = :host AND status = 'in_progress'",
+            )?
+            .execute(named_params! {":host": host_id.0})?;
+        Ok(())
+    }
+
     /// Where the listing of a host goes on.
     pub fn page_cursor(&self, job: JobId) -> TxResult<Option<String>> {
-        self.db
+        let row = self
+            .db
             .prepare_cached("SELECT page_cursor FROM crawl_queue WHERE job_id = :job")?
             .query_row(named_params! {":job": job.0}, |row| row.get(0))
+            .optional()?;
+        Ok(row.flatten())
     }
 
     /// Saves where the listing goes on; to be called in the transaction that holds the page's repos and jobs.

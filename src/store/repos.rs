@@ -137,13 +137,17 @@ impl Tx<'_> {
 
     /// A new account, not verified yet.
     pub fn insert_repo(&self, did: &Did, host_id: HostId, active: bool, status: Option<Status>) -> TxResult<RepoId> {
+        let taken_down = self.is_taken_down(did)?;
         let repo = self
             .db
             .prepare_cached(
-                "INSERT INTO repos (did, host_id, active, status) VALUES (:did, :host, :active, :status) RETURNING repo_id",
+                "INSERT INTO repos (did, host_id, active, status, taken_down) VALUES (:did, :host, :active, :status, :taken_down)
+                 RETURNING repo_id",
             )?
             .query_row(
-                named_params! {":did": did.as_str(), ":host": host_id.0, ":active": active, ":status": status},
+                named_params! {
+                    ":did": did.as_str(), ":host": host_id.0, ":active": active, ":status": status, ":taken_down": taken_down,
+                },
                 |row| Ok(RepoId(row.get(0)?)),
             )?;
         self.account_taken(host_id, did.as_str())?;

@@ -32,6 +32,14 @@ pub struct Stats {
     pub collections: i64,
     /// Repos that a wider filter queued and that were not tried yet.
     pub repos_to_reindex: i64,
+    /// Hosts that are kept out.
+    pub blocked_hosts: i64,
+    /// Domains that are banned.
+    pub domain_bans: i64,
+    /// Accounts that the operator hides.
+    pub takedowns: i64,
+    /// Hosts that strangers announced in the last 24 hours.
+    pub new_hosts_last_day: i64,
     /// Size of the database without its WAL, in bytes.
     pub database_size_bytes: i64,
     /// Size of its write-ahead log, in bytes.
@@ -116,6 +124,10 @@ impl Store {
                 slowed_hosts: tx.sum("SELECT count(*) FROM subscriptions WHERE slowed_since IS NOT NULL")?,
                 collections: tx.sum("SELECT count(*) FROM collections")?,
                 repos_to_reindex: tx.repos_to_reindex()?,
+                blocked_hosts: tx.sum("SELECT count(*) FROM hosts WHERE blocked <> 0")?,
+                domain_bans: tx.sum("SELECT count(*) FROM domain_bans")?,
+                takedowns: tx.sum("SELECT count(*) FROM takedowns")?,
+                new_hosts_last_day: tx.new_hosts_last_day()?,
                 database_size_bytes: tx
                     .sum("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
                 wal_size_bytes,

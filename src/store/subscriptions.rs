@@ -20,23 +20,32 @@ pub struct Subscription {
 }
 
 impl Tx<'_> {
-    /// Every firehose that is to be followed.
+    /// Every firehose that is to be followed: of hosts that are open.
     pub fn subscriptions(&self) -> TxResult<Vec<Subscription>> {
         self.db
             .prepare_cached(
-                "SELECT host_id, hostname, scheme, woken_at, restarts FROM subscriptions JOIN hosts USING (host_id) ORDER BY host_id",
+                "SELECT host_id, hostname, scheme, woken_at, restarts FROM subscriptions JOIN hosts USING (host_id)
+                 WHERE blocked = 0 ORDER BY host_id",
             )?
             .query_map([], |row| {
-                Ok(Subscription { host_id: HostId(row.get(0)?), host: read_host(row, 1)?, woken_at: row.get(3)?, restarts: row.get(4)? })
+                Ok(Subscription {
+                    host_id: HostId(row.get(0)?),
+                    host: read_host(row, 1)?,
+                    woken_at: row.get(3)?,
+                    restarts: row.get(4)?,
+                })
             })?
             .collect()
     }
 
     /// The stored low watermark: every event at or below it has a durable outcome.
     pub fn host_cursor(&self, host_id: HostId) -> TxResult<Option<i64>> {
-        self.db
+        let row = self
+            .db
             .prepare_cached("SELECT host_cursor FROM subscriptions WHERE host_id = :host")?
             .query_row(named_params! {":host": host_id.0}, |row| row.get(0))
+            .optional()?;
+        Ok(row.flatten())
     }
 
     /// Moves the low watermark. To be called in the transaction that holds the outcomes of the events up to `seq`.
@@ -44,6 +53,16 @@ impl Tx<'_> {
         self.db
             .prepare_cached("UPDATE subscriptions SET host_cursor = :seq, last_event_at = :now WHERE host_id = :host")?
             .execute(named_params! {":seq": seq, ":now": self.now, ":host": host_id.0})?;
+        Ok(())
+    }
+
+    /// Counts events that arrived, whatever came of them.
+    pub fn count_events(&self, host_id: HostId, events: usize) -> TxResult<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE subscriptions SET events_since_start = events_since_start + :events WHERE host_id = :host",
+            )?
+            .execute(named_params! {":events": events as i64, ":host": host_id.0})?;
         Ok(())
     }
 
@@ -83,8 +102,11 @@ impl Tx<'_> {
     }
 
     /// The firehose connected. What was written between two connections of which the later had no cursor was not heard, so the
-    /// repos are listed again then; likewise when they were listed before any connection stood.
-    pub fn firehose_connected(&self, host_id: HostId) -> TxResult<()> {
+    /// repos are listed again then; likewise when they were listed before any connection stood. Answers whether it is to be followed.
+    pub fn firehose_connected(&self, host_id: HostId) -> TxResult<bool> {
+        if !self.is_open(host_id)? {
+            return Ok(false);
+        }
         let has_gap: bool = self
             .db
             .prepare_cached(
@@ -102,11 +124,14 @@ impl Tx<'_> {
             self.relist_host(host_id)?;
         }
         self.raise(Signal::Connected);
-        Ok(())
+        Ok(true)
     }
 
-    /// The firehose ended, or could not be reached.
+    /// The firehose ended, or could not be reached. Of a host that is not open it is known why.
     pub fn firehose_down(&self, host_id: HostId, error: &str, reached: bool) -> TxResult<()> {
+        if !self.is_open(host_id)? {
+            return Ok(());
+        }
         self.db
             .prepare_cached(
                 "UPDATE subscriptions SET connected_since = NULL, last_error = :error WHERE host_id = :host",

@@ -65,7 +65,7 @@ impl World {
 /// A host with one account.
 async fn fill(store: &Store) {
     let host = Host::parse("hold01.example.com", HostPolicy::PublicOnly).unwrap();
-    store.request_crawl(&host).await.unwrap();
+    store.request_crawl(&host, Admission::Free).await.unwrap();
     let work = |tx: &Tx| tx.insert_repo(&Did::parse("did:web:repo1.example.com").unwrap(), HostId(1), true, None);
     store.write(Durability::Replayable, work).await.unwrap();
 }
@@ -130,9 +130,9 @@ async fn below_the_floor_nothing_is_written_and_everything_is_read() {
     let failed = CancellationToken::new();
     let store = Store::open_with(&config(directory.path()), u64::MAX / 2, failed.clone()).unwrap();
     let host = Host::parse("hold02.example.com", HostPolicy::PublicOnly).unwrap();
-    assert!(matches!(store.request_crawl(&host).await, Err(StoreError::Full)));
+    assert!(matches!(store.request_crawl(&host, Admission::Free).await, Err(StoreError::Full)));
     assert!(matches!(store.begin_anew().await, Err(StoreError::Full)));
-    assert_eq!(store.read(|tx| tx.host(HostId(1))).await.unwrap().as_str(), "hold01.example.com");
+    assert_eq!(store.read(|tx| tx.known_host_by_id(HostId(1))).await.unwrap().unwrap().as_str(), "hold01.example.com");
     let stats = store.stats().await.unwrap();
     assert!(stats.disk_full && stats.disk_free_bytes.is_some());
     store.close().await;
@@ -181,7 +181,7 @@ async fn a_reader_that_meets_a_corrupt_page_stops_the_process() {
     let World { directory, store, .. } = world;
     drop(store);
     let world = World::open(directory);
-    world.store.read(|tx| tx.host(HostId(1))).await.unwrap();
+    world.store.read(|tx| tx.known_host_by_id(HostId(1))).await.unwrap();
     // The log is empty: what is read comes from the file.
     world.store.close().await;
     scribble(&config(world.directory.path()).path);

@@ -129,7 +129,7 @@ impl Tx<'_> {
     }
 
     /// The limit of a host's accounts was raised: its repos are listed again, and those that wait are taken in. To be called in the
-    /// transaction that raised it.
+    /// transaction that raised it; when it was lowered it does no harm.
     pub fn account_limit_raised(&self, host_id: HostId) -> TxResult<()> {
         self.db
             .prepare_cached("DELETE FROM waiting_accounts WHERE host_id = :host")?
@@ -177,6 +177,15 @@ impl Tx<'_> {
         self.count_at_host(from, -1, -records, -bytes)?;
         self.count_at_host(to, 1, records, bytes)?;
         self.stop_waiting(to, &did)
+    }
+
+    /// A row of `repos` without records went.
+    pub(super) fn account_deleted(&self, repo: RepoId) -> TxResult<()> {
+        let host_id = self
+            .db
+            .prepare_cached("SELECT host_id FROM repos WHERE repo_id = :repo")?
+            .query_row(named_params! {":repo": repo.0}, |row| Ok(HostId(row.get(0)?)))?;
+        self.count_at_host(host_id, -1, 0, 0)
     }
 
     /// A collection's name appeared, or went, that the host had brought.

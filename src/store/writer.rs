@@ -28,6 +28,15 @@ pub enum Durability {
     Full,
 }
 
+/// Whether foreign keys are enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum References {
+    /// As always.
+    Checked,
+    /// Not while this is written.
+    Unchecked,
+}
+
 /// What became of a job's group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -44,6 +53,7 @@ trait Work: Send {
 
 struct Job {
     durability: Durability,
+    references: References,
     work: Box<dyn Work>,
 }
 
@@ -105,7 +115,12 @@ impl Writer {
         Ok(Writer { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 
-    pub(super) async fn write<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    pub(super) async fn write<T, F>(
+        &self,
+        durability: Durability,
+        references: References,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
@@ -113,7 +128,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let work = Box::new(Asked { work: Some(work), value: None, reply });
         let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
-        queue.send(Job { durability, work }).await.map_err(|_| StoreError::Closed)?;
+        queue.send(Job { durability, references, work }).await.map_err(|_| StoreError::Closed)?;
         drop(queue);
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -161,7 +176,7 @@ impl Desk {
             Err(error) if self.disk.meaning(&error) == Meaning::Full => {
                 self.disk.note_full();
                 // The transaction is rolled back: what was remembered of it is not true.
-                self.state = open::read_state(&self.connection)?;
+                self.state = open::read_state(&self.connection, self.state.limits)?;
                 Ok(Outcome::NoRoom)
             }
             Err(error) => Err(error),
@@ -171,6 +186,8 @@ impl Desk {
     fn transact(&mut self, group: &mut [Job]) -> rusqlite::Result<()> {
         let full = group.iter().any(|job| job.durability == Durability::Full);
         self.connection.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
+        let unchecked = group.iter().any(|job| job.references == References::Unchecked);
+        self.connection.pragma_update(None, "foreign_keys", !unchecked)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in group {
             job.work.run(&Tx::new(&transaction, &self.state))?;

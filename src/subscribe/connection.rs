@@ -53,7 +53,7 @@ pub(super) struct Bells {
     pub restart: Notify,
 }
 
-/// Follows a host until `shutdown`.
+/// Follows a host until `shutdown`, or until it is closed.
 pub(super) async fn follow(
     subscriber: Subscriber,
     host_id: HostId,
@@ -68,7 +68,8 @@ pub(super) async fn follow(
     loop {
         // Read anew: the scheme may have changed.
         let (host, host_cursor) =
-            subscriber.store.read(move |tx| Ok((tx.host(host_id)?, tx.host_cursor(host_id)?))).await?;
+            subscriber.store.read(move |tx| Ok((tx.known_host_by_id(host_id)?, tx.host_cursor(host_id)?))).await?;
+        let Some(host) = host else { return Ok(()) };
         let dialled = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             dialled = dial(&subscriber, &host, host_cursor) => dialled,
@@ -78,7 +79,11 @@ pub(super) async fn follow(
         let ended = match dialled {
             Err(error) => error.into(),
             Ok(socket) => {
-                subscriber.store.write(Durability::Replayable, move |tx| tx.firehose_connected(host_id)).await?;
+                let is_open =
+                    subscriber.store.write(Durability::Replayable, move |tx| tx.firehose_connected(host_id)).await?;
+                if !is_open {
+                    return Ok(());
+                }
                 subscriber.metrics.firehose_connect("connected");
                 tracing::info!(%host, "firehose connected");
                 let mut connection = Connection {

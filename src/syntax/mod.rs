@@ -1,10 +1,12 @@
 //! The protocol's identifiers, parsed once at the edge: DIDs, NSIDs, record keys, revs, handles, collection
-//! patterns and host names.
+//! patterns and host names; and the domains and address blocks that an operator names.
 //!
 //! Owns their syntax and canonical forms; knows nothing of networks, DNS or storage.
 //! Invariant: a value of one of these types is valid, whatever it was made from.
 
+mod address_block;
 mod did;
+mod domain;
 mod error;
 mod handle;
 mod host;
@@ -13,7 +15,9 @@ mod pattern;
 mod record_key;
 mod rev;
 
+pub use address_block::AddressBlock;
 pub use did::{Did, DidMethod};
+pub use domain::Domain;
 pub use error::{SyntaxError, printable};
 pub use handle::Handle;
 pub use host::{Host, HostPolicy, HostSyntaxError, Scheme};

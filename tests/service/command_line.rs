@@ -36,6 +36,12 @@ async fn a_wrong_setting_stops_the_start_with_one_line_that_names_it() {
         ("--max-connections-per-client", "SIGNPOST_MAX_CONNECTIONS_PER_CLIENT", "0"),
         ("--min-free-space", "SIGNPOST_MIN_FREE_SPACE", "64MB"),
         ("--log-format", "SIGNPOST_LOG_FORMAT", "xml"),
+        ("--public-request-crawl", "SIGNPOST_PUBLIC_REQUEST_CRAWL", "perhaps"),
+        ("--request-crawl-per-minute", "SIGNPOST_REQUEST_CRAWL_PER_MINUTE", "0"),
+        ("--new-hosts-per-day", "SIGNPOST_NEW_HOSTS_PER_DAY", "many"),
+        ("--new-hosts-per-domain-per-day", "SIGNPOST_NEW_HOSTS_PER_DOMAIN_PER_DAY", "1.5"),
+        ("--trusted-domains", "SIGNPOST_TRUSTED_DOMAINS", "https://example.com"),
+        ("--trusted-proxies", "SIGNPOST_TRUSTED_PROXIES", "proxy.example.com"),
     ];
     for (flag, variable, value) in settings {
         let line = refusal(signpost().current_dir(&directory).args(["serve", flag, value]));
@@ -44,6 +50,17 @@ async fn a_wrong_setting_stops_the_start_with_one_line_that_names_it() {
         assert!(line.contains(variable) && line.contains(value), "{line}");
     }
     assert_eq!(directory.path().read_dir().unwrap().count(), 0, "nothing was made on the disk");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_token_that_is_too_short_stops_the_start_and_is_not_shown() {
+    let directory = TempDir::new().unwrap();
+    let secret = "hunter2-hunter2-hunter2-hunter2";
+    let by_flag = refusal(signpost().current_dir(&directory).args(["serve", "--admin-token", secret]));
+    let by_variable = refusal(signpost().current_dir(&directory).arg("serve").env("SIGNPOST_ADMIN_TOKEN", secret));
+    for (line, named) in [(by_flag, "--admin-token"), (by_variable, "SIGNPOST_ADMIN_TOKEN")] {
+        assert!(line.contains(named) && line.contains("32") && !line.contains("hunter2"), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,9 +60,10 @@ async fn the_public_listener_does_not_answer_what_is_for_the_operator() {
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.json()["error"], "NotFound", "{path}");
     }
-    for path in ["/xrpc/com.atproto.sync.requestCrawl", "/xrpc/com.atproto.sync.listHosts", "/"] {
-        assert_eq!(signpost.get_internal(path).await.status, 404, "{path}");
+    for (path, status) in [("/xrpc/com.atproto.sync.listHosts", 200), ("/admin/pds/list", 403), ("/", 404)] {
+        assert_eq!(signpost.get_internal(path).await.status, status, "{path}");
     }
+    assert_eq!(signpost.get("/admin/pds/list").await.status, 404);
     let unknown = signpost.get("/xrpc/com.example.nothing").await;
     assert_eq!((unknown.status, unknown.json()["error"].as_str()), (501, Some("MethodNotImplemented")));
     assert!(signpost.get("/xrpc/_health").await.json()["version"].is_string());

@@ -4,6 +4,7 @@
 //! truth that the network knows, and the answers of the two listeners. Every fault is seen to fire before its effect is judged.
 
 mod accounts;
+mod admin;
 mod announcement;
 mod await_condition;
 mod backfill;
@@ -27,6 +28,7 @@ mod live;
 mod migrations;
 mod moves;
 mod process;
+mod quotas;
 mod restarts;
 mod sequences;
 mod signpost;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fake_network::client::{Answer, get};
 use fake_network::{FakeHost, Network};
 use serde_json::Value;
-use signpost::config::{Config, DatabaseFlag, Flags, InternalAddrFlag, LimitFlags};
+use signpost::config::{Config, DatabaseFlag, Flags, InternalAddrFlag, LimitFlags, QuotaFlags};
 use signpost::service::{Service, Timing};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -66,15 +66,15 @@ impl Signpost {
 
     /// The same with other waiting times.
     pub async fn start_with(network: &Network, timing: Timing) -> Signpost {
-        Signpost::start_with_flags(network, timing, Flags::default()).await
+        Signpost::start_limited(network, timing, LimitFlags::default()).await
     }
 
     /// The same with other limits.
     pub async fn start_limited(network: &Network, timing: Timing, limits: LimitFlags) -> Signpost {
-        Signpost::start_with_flags(network, timing, Flags { limits, ..Flags::default() }).await
+        Signpost::start_with_flags(network, timing, Flags { limits, quotas: generous(), ..Flags::default() }).await
     }
 
-    /// The same with some settings of its own.
+    /// The same with settings, but for those that make it one of this network and of this test.
     pub async fn start_with_flags(network: &Network, timing: Timing, flags: Flags) -> Signpost {
         let directory = TempDir::new().unwrap();
         // The network's directory is asked as fast as it can answer, unless the test is about that.
@@ -130,6 +130,16 @@ impl Signpost {
     async fn stop(&mut self) {
         self.running.shutdown.cancel();
         (&mut self.running.ended).await.unwrap().expect("signpost stops in order");
+    }
+
+    /// Where the public listener is.
+    pub fn url(&self) -> &str {
+        &self.running.url
+    }
+
+    /// Where the internal listener is.
+    pub fn internal_url(&self) -> &str {
+        &self.running.internal_url
     }
 
     /// The SQLite file.
@@ -302,6 +312,15 @@ impl Signpost {
         let text = String::from_utf8(answer.body).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+/// Quotas that no test meets by chance: its hosts share one name and its calls one client.
+pub fn generous() -> QuotaFlags {
+    QuotaFlags {
+        request_crawl_per_minute: Some("10000".to_owned()),
+        trusted_domains: Some("localhost,127.0.0.1".to_owned()),
+        ..QuotaFlags::default()
     }
 }
 

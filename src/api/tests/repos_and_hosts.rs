@@ -91,7 +91,7 @@ async fn only_hosts_that_were_reached_are_shown() {
     let world = World::with("io.atcr.*", HostPolicy::AllowPrivate);
     world.reached_hosts(&["hold01.example.com", "localhost:2583", "[::1]:2583"]).await;
     let unreached = Host::parse("hold02.example.com", HostPolicy::PublicOnly).unwrap();
-    world.store.request_crawl(&unreached).await.unwrap();
+    world.store.request_crawl(&unreached, Admission::Free).await.unwrap();
     let answer = world.query("listHosts").await.ok();
     let names: Vec<&str> =
         answer["hosts"].as_array().unwrap().iter().map(|host| host["hostname"].as_str().unwrap()).collect();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::CrawlRequest;
 
-const PATH: &str = "/xrpc/com.atproto.sync.requestCrawl";
+pub(super) const PATH: &str = "/xrpc/com.atproto.sync.requestCrawl";
 
 fn post(content_type: Option<&str>, body: impl Into<Body>) -> Request<Body> {
     let mut request = Request::post(PATH);
@@ -13,7 +13,7 @@ fn post(content_type: Option<&str>, body: impl Into<Body>) -> Request<Body> {
     request.body(body.into()).unwrap()
 }
 
-async fn announce(world: &World, hostname: &str) -> Answer {
+pub(super) async fn announce(world: &World, hostname: &str) -> Answer {
     world.send(post(Some("application/json"), json!({"hostname": hostname}).to_string())).await
 }
 
@@ -41,7 +41,7 @@ async fn asking_again_is_accepted_again() {
     announce(&world, "hold01.example.com").await.ok();
     announce(&world, "https://HOLD01.example.com/").await.ok();
     let host = Host::parse("hold01.example.com", HostPolicy::PublicOnly).unwrap();
-    assert_eq!(world.store.request_crawl(&host).await.unwrap(), CrawlRequest::Known);
+    assert_eq!(world.store.request_crawl(&host, Admission::Free).await.unwrap(), CrawlRequest::Known);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The connection loop, over real sockets.
 
+use crate::api::client_address::PeerAddr;
 use std::time::Duration;
 
 use axum::routing::get;

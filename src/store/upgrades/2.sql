@@ -8,6 +8,8 @@ ALTER TABLE hosts ADD COLUMN events_per_second INTEGER;
 ALTER TABLE hosts ADD COLUMN events_per_hour INTEGER;
 ALTER TABLE hosts ADD COLUMN events_per_day INTEGER;
 CREATE INDEX hosts_by_created ON hosts (created_at) WHERE budgeted = 1;
+CREATE INDEX hosts_blocked ON hosts (blocked) WHERE blocked <> 0;
+ALTER TABLE subscriptions ADD COLUMN events_since_start INTEGER NOT NULL DEFAULT 0;
 UPDATE hosts SET created_at = requested_at;
 
 CREATE TABLE host_usage (

@@ -259,6 +259,24 @@ fn same_service_compares_name_and_port() {
 }
 
 #[test]
+fn the_registrable_domain_is_what_somebody_had_to_register() {
+    let cases = [
+        ("hold01.example.com", "example.com"),
+        ("example.com", "example.com"),
+        ("a.b.example.co.uk", "example.co.uk"),
+        // Everybody can have one of these, as with any registry.
+        ("one.app.fly.dev", "app.fly.dev"),
+        ("fly.dev", "fly.dev"),
+        ("localhost:2583", "localhost"),
+        ("127.0.0.1:2583", "127.0.0.1"),
+        ("[::1]:2583", "[::1]"),
+    ];
+    for (input, domain) in cases {
+        assert_eq!(Host::parse(input, AllowPrivate).expect(input).registrable_domain(), domain, "{input}");
+    }
+}
+
+#[test]
 fn development_hosts_do_not_survive_a_change_of_policy() {
     for input in ["localhost:2583", "http://pds.example.com", "10.0.0.1", "pds.example.com:8443"] {
         let host = Host::parse(input, AllowPrivate).expect(input);

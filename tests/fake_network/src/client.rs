@@ -35,8 +35,23 @@ pub async fn get(url: &str) -> Result<Answer> {
 
 /// POST of JSON to an `http://` URL; fails within 10 s.
 pub async fn post_json(url: &str, body: &Value) -> Result<Answer> {
+    post_json_with(url, &[], body).await
+}
+
+/// The same with more headers.
+pub async fn post_json_with(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Answer> {
     let request = Request::post(path(url)?).header(header::CONTENT_TYPE, "application/json");
-    send(url, request, Body::from(body.to_string())).await
+    send(url, with_headers(request, headers), Body::from(body.to_string())).await
+}
+
+/// Any method of an `http://` URL, with headers and without a body; fails within 10 s.
+pub async fn call(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    let request = Request::builder().method(method).uri(path(url)?);
+    send(url, with_headers(request, headers), Body::empty()).await
+}
+
+fn with_headers(request: axum::http::request::Builder, headers: &[(&str, &str)]) -> axum::http::request::Builder {
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
 }
 
 async fn send(url: &str, request: axum::http::request::Builder, body: Body) -> Result<Answer> {
