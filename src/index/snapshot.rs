@@ -78,7 +78,8 @@ pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) 
         // The answer lacked blocks that its tree names, and another one may have them; the head will not tell.
         tx.mark_unproven(repo.id)?;
     }
-    tx.set_truncated(repo.id, snapshot.truncated || changed.over_limit > 0)?;
+    changed.over_limit += snapshot.over_limit;
+    tx.set_truncated(repo.id, changed.over_limit > 0)?;
     tx.set_signing_key(repo.id, did_key)?;
     tx.finish_repo_job(job.job_id)?;
     Ok(Replaced::Done(changed))

@@ -24,8 +24,8 @@ pub struct Snapshot {
     pub commit: Commit,
     /// How many records the repo has, of any collection.
     pub leaf_count: u64,
-    /// Whether it has more wanted records than are kept: the first ones by path are.
-    pub truncated: bool,
+    /// Wanted records beyond those that are kept: the first ones by path are.
+    pub over_limit: u64,
     car: Bytes,
     /// The paths of the leaves, one after the other: a string of its own for each would double the memory.
     paths: String,
@@ -180,11 +180,11 @@ pub fn open_repo(
 
     let mut selection = Selection::new(filter, limits);
     let leaf_count = mst::walk(&archive, &commit.data, |path, link| selection.visit(path, link, &archive))?;
-    let Selection { mut paths, mut leaves, truncated, .. } = selection;
+    let Selection { mut paths, mut leaves, over_limit, .. } = selection;
     drop(archive);
     paths.shrink_to_fit();
     leaves.shrink_to_fit();
-    Ok(Snapshot { commit, leaf_count, truncated, car, paths, leaves })
+    Ok(Snapshot { commit, leaf_count, over_limit, car, paths, leaves })
 }
 
 /// How many bytes `open_repo` takes at most, those of the archive not counted: known before any of them is hashed.
@@ -242,7 +242,7 @@ struct Selection<'f> {
     left: KeepLimits,
     paths: String,
     leaves: Vec<Leaf>,
-    truncated: bool,
+    over_limit: u64,
     /// The collection of the leaf before, for which the filter need not be asked again.
     collection: Vec<u8>,
     verdict: Verdict,
@@ -260,7 +260,7 @@ impl<'f> Selection<'f> {
     fn new(filter: &'f CollectionFilter, limits: &KeepLimits) -> Selection<'f> {
         let (paths, leaves, collection) = (String::new(), Vec::new(), Vec::new());
         let verdict = judge(filter, "");
-        Selection { filter, left: *limits, paths, leaves, truncated: false, collection, verdict }
+        Selection { filter, left: *limits, paths, leaves, over_limit: 0, collection, verdict }
     }
 
     fn visit(&mut self, path: &[u8], link: Link<'_>, archive: &Car<'_>) {
@@ -271,12 +271,12 @@ impl<'f> Selection<'f> {
             self.collection = collection.to_vec();
             self.verdict = judge(self.filter, &String::from_utf8_lossy(collection));
         }
-        if self.verdict == Verdict::Unwanted || self.truncated {
+        if self.verdict == Verdict::Unwanted {
             return;
         }
         let path_text = String::from_utf8_lossy(path);
-        if !self.left.take(path_text.len(), is_next || self.leaves.is_empty()) {
-            self.truncated = true;
+        if self.over_limit > 0 || !self.left.take(path_text.len(), is_next || self.leaves.is_empty()) {
+            self.over_limit += 1;
             return;
         }
         let rkey = slash.and_then(|slash| path.get(slash + 1..)).unwrap_or_default();

@@ -11,13 +11,13 @@ use ipld_core::ipld::Ipld;
 use serde_json::json;
 use signpost::config::{Flags, RepoFlags};
 
-use crate::signpost::{Signpost, patient};
+use crate::signpost::{Signpost, generous, patient};
 use crate::{CAPTAIN, CREW, DESCRIBE_SERVER, GET_REPO, LIST_REPOS};
 
 /// Repos up to 2 MiB only: an endless one ends sooner.
 async fn start(network: &Network) -> Signpost {
     let repos = RepoFlags { max_repo_size: Some("2MiB".to_owned()), ..RepoFlags::default() };
-    Signpost::start_with_flags(network, patient(), Flags { repos, ..Flags::default() }).await
+    Signpost::start_with_flags(network, patient(), Flags { repos, quotas: generous(), ..Flags::default() }).await
 }
 
 fn hold(network: &Network) -> (FakeHost, String) {
