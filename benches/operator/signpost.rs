@@ -54,7 +54,7 @@ impl Signpost {
             .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0"])
             // The machine is measured, not our restraint.
             .args(["--plc-requests-per-second", "100000", "--host-events-per-second", "1000000"])
-            .args(["--request-crawl-per-minute", "10000", "--trusted-domains", "localhost,127.0.0.1"])
+            .args(["--request-crawl-per-minute", "10000"])
             .arg("--database-path")
             .arg(database)
             .stdin(Stdio::null())

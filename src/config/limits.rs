@@ -42,8 +42,8 @@ impl Default for Limits {
             bytes_per_repo: 64 << 20,
             records_per_host: 2_000_000,
             bytes_per_host: 1 << 30,
-            host_events: EventLimits { per_second: 500, per_hour: 300_000, per_day: 3_000_000 },
-            plc_requests_per_second: 50,
+            host_events: EventLimits { per_second: 10_000, per_hour: 2_000_000, per_day: 20_000_000 },
+            plc_requests_per_second: 200,
         }
     }
 }
@@ -63,10 +63,10 @@ settings! {
     BYTES_PER_REPO: "--max-bytes-per-repo", "SIGNPOST_MAX_BYTES_PER_REPO", "64MiB";
     RECORDS_PER_HOST: "--max-records-per-host", "SIGNPOST_MAX_RECORDS_PER_HOST", "2000000";
     BYTES_PER_HOST: "--max-bytes-per-host", "SIGNPOST_MAX_BYTES_PER_HOST", "1GiB";
-    EVENTS_PER_SECOND: "--host-events-per-second", "SIGNPOST_HOST_EVENTS_PER_SECOND", "500";
-    EVENTS_PER_HOUR: "--host-events-per-hour", "SIGNPOST_HOST_EVENTS_PER_HOUR", "300000";
-    EVENTS_PER_DAY: "--host-events-per-day", "SIGNPOST_HOST_EVENTS_PER_DAY", "3000000";
-    PLC_REQUESTS: "--plc-requests-per-second", "SIGNPOST_PLC_REQUESTS_PER_SECOND", "50";
+    EVENTS_PER_SECOND: "--host-events-per-second", "SIGNPOST_HOST_EVENTS_PER_SECOND", "10000";
+    EVENTS_PER_HOUR: "--host-events-per-hour", "SIGNPOST_HOST_EVENTS_PER_HOUR", "2000000";
+    EVENTS_PER_DAY: "--host-events-per-day", "SIGNPOST_HOST_EVENTS_PER_DAY", "20000000";
+    PLC_REQUESTS: "--plc-requests-per-second", "SIGNPOST_PLC_REQUESTS_PER_SECOND", "200";
 }
 
 pub(super) fn resolve(resolver: &Resolver, flags: LimitFlags) -> Result<Limits, ConfigError> {

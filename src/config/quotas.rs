@@ -29,7 +29,7 @@ pub(super) const PUBLIC_REQUEST_CRAWL: Setting =
 pub(super) const REQUEST_CRAWL_PER_MINUTE: Setting = Setting {
     flag: "--request-crawl-per-minute",
     variables: &["SIGNPOST_REQUEST_CRAWL_PER_MINUTE"],
-    default: Some("10"),
+    default: Some("120"),
 };
 pub(super) const NEW_HOSTS_PER_DAY: Setting =
     Setting { flag: "--new-hosts-per-day", variables: &["SIGNPOST_NEW_HOSTS_PER_DAY"], default: Some("200") };
@@ -116,7 +116,7 @@ mod tests {
     fn strangers_have_small_quotas_by_default() {
         let quotas = resolve(QuotaFlags::default()).unwrap();
         assert!(quotas.public_request_crawl);
-        assert_eq!((quotas.request_crawl_per_minute, quotas.new_hosts_per_day), (10, 200));
+        assert_eq!((quotas.request_crawl_per_minute, quotas.new_hosts_per_day), (120, 200));
         assert_eq!(quotas.new_hosts_per_domain_per_day, 20);
         assert!(quotas.trusted_domains.is_empty());
         let proxies: Vec<String> = quotas.trusted_proxies.iter().map(AddressBlock::to_string).collect();

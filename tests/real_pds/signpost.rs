@@ -195,7 +195,7 @@ fn serve(directory: &Path, plc_url: &str) -> (Child, BufReader<ChildStdout>, Add
     let mut process = Command::new(env!("CARGO_BIN_EXE_signpost"))
         .args(["serve", "--allow-private-hosts", "--plc-url", plc_url])
         .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0"])
-        .args(["--request-crawl-per-minute", "10000", "--trusted-domains", "localhost,127.0.0.1"])
+        .args(["--request-crawl-per-minute", "10000"])
         .arg("--database-path")
         .arg(directory.join("signpost.db"))
         .stdin(Stdio::null())

@@ -9,6 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::CAPTAIN;
+use crate::await_condition::await_condition;
 use crate::process::{Process, output, serve, signpost};
 
 /// Runs a command that must fail with exactly one line on stderr and nothing on stdout, and gives the line.
@@ -107,9 +108,12 @@ async fn a_file_of_a_newer_version_or_of_another_program_is_refused_and_left_alo
 #[tokio::test(flavor = "multi_thread")]
 async fn private_hosts_are_allowed_with_a_warning_at_the_start() {
     let signpost = Process::start(&Network::start().await);
-    let log = signpost.log();
-    let warned = log.lines().any(|line| line.contains("WARN") && line.contains("--allow-private-hosts is on"));
-    assert!(warned, "{log}");
+    await_condition("it warns", async || {
+        let log = signpost.log();
+        let warned = log.lines().any(|line| line.contains("WARN") && line.contains("--allow-private-hosts is on"));
+        if warned { Ok(()) } else { Err(log) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ pub fn serve(database: &Path, plc_url: &str) -> Command {
     command
         .args(["serve", "--allow-private-hosts", "--plc-url", plc_url])
         .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0", "--plc-requests-per-second", "10000"])
-        .args(["--request-crawl-per-minute", "10000", "--trusted-domains", "localhost,127.0.0.1"])
+        .args(["--request-crawl-per-minute", "10000"])
         .arg("--database-path")
         .arg(database);
     command

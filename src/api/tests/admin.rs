@@ -110,9 +110,9 @@ async fn hosts_have_the_relays_names() {
         ("RepoLimit", json!(100_000)),
         ("HasActiveConnection", json!(false)),
         ("EventsSeenSinceStartup", json!(0)),
-        ("PerSecondEventRate", json!({"Max": 500, "Window": 1})),
-        ("PerHourEventRate", json!({"Max": 300_000, "Window": 3600})),
-        ("PerDayEventRate", json!({"Max": 3_000_000, "Window": 86400})),
+        ("PerSecondEventRate", json!({"Max": 10_000, "Window": 1})),
+        ("PerHourEventRate", json!({"Max": 2_000_000, "Window": 3600})),
+        ("PerDayEventRate", json!({"Max": 20_000_000, "Window": 86400})),
     ] {
         assert_eq!(listed[name], value, "{name}");
     }
@@ -128,7 +128,7 @@ async fn limits_are_set_one_by_one_and_taken_back_with_null() {
     set(json!({"host": "hold01.example.com", "per_day": 9, "per_second": null})).await;
     let listed = host(&world, "hold01.example.com").await;
     let rates = ["PerSecondEventRate", "PerHourEventRate", "PerDayEventRate"].map(|rate| listed[rate]["Max"].clone());
-    assert_eq!((&listed["RepoLimit"], rates), (&json!(7), [json!(500), json!(300_000), json!(9)]));
+    assert_eq!((&listed["RepoLimit"], rates), (&json!(7), [json!(10_000), json!(2_000_000), json!(9)]));
     for body in [
         json!({"host": "hold01.example.com", "repo_limit": -1}),
         json!({"host": "hold01.example.com", "repo_limit": "7"}),

@@ -47,25 +47,25 @@ pub struct LimitFlags {
     ///
     /// A host that sends more is read more slowly; no event is dropped. /hosts shows it.
     ///
-    /// [environment: SIGNPOST_HOST_EVENTS_PER_SECOND] [default: 500]
+    /// [environment: SIGNPOST_HOST_EVENTS_PER_SECOND] [default: 10000]
     #[arg(long, value_name = "NUMBER")]
     pub host_events_per_second: Option<String>,
 
     /// The same within an hour
     ///
-    /// [environment: SIGNPOST_HOST_EVENTS_PER_HOUR] [default: 300000]
+    /// [environment: SIGNPOST_HOST_EVENTS_PER_HOUR] [default: 2000000]
     #[arg(long, value_name = "NUMBER")]
     pub host_events_per_hour: Option<String>,
 
     /// The same within a day
     ///
-    /// [environment: SIGNPOST_HOST_EVENTS_PER_DAY] [default: 3000000]
+    /// [environment: SIGNPOST_HOST_EVENTS_PER_DAY] [default: 20000000]
     #[arg(long, value_name = "NUMBER")]
     pub host_events_per_day: Option<String>,
 
     /// How many requests a second the PLC directory is sent at most
     ///
-    /// [environment: SIGNPOST_PLC_REQUESTS_PER_SECOND] [default: 50]
+    /// [environment: SIGNPOST_PLC_REQUESTS_PER_SECOND] [default: 200]
     #[arg(long, value_name = "NUMBER")]
     pub plc_requests_per_second: Option<String>,
 }

@@ -19,7 +19,7 @@ pub struct QuotaFlags {
     ///
     /// A client is an IPv4 address or an IPv6 /64. So many calls may also come at once. From 1 to 10000.
     ///
-    /// [environment: SIGNPOST_REQUEST_CRAWL_PER_MINUTE] [default: 10]
+    /// [environment: SIGNPOST_REQUEST_CRAWL_PER_MINUTE] [default: 120]
     #[arg(long, value_name = "NUMBER")]
     pub request_crawl_per_minute: Option<String>,
 

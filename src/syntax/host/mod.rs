@@ -96,9 +96,13 @@ impl Host {
         &self.key[..self.name_length]
     }
 
-    /// The domain that somebody registered to have this name, by the public suffix list; the name itself when there is none.
+    /// The domain that somebody registered to have this name, by the public suffix list; when there is none, the name itself and its port.
     pub fn registrable_domain(&self) -> &str {
-        psl::domain_str(self.name()).filter(|_| self.ip().is_none()).unwrap_or(self.name())
+        // Nobody registers these, and all names before it are one machine's.
+        if let Some(at) = self.name().strip_suffix("localhost").filter(|rest| rest.is_empty() || rest.ends_with('.')) {
+            return &self.key[at.len()..];
+        }
+        psl::domain_str(self.name()).filter(|_| self.ip().is_none()).unwrap_or(&self.key)
     }
 
     /// The address, when the name is an address literal.

@@ -267,9 +267,11 @@ fn the_registrable_domain_is_what_somebody_had_to_register() {
         // Everybody can have one of these, as with any registry.
         ("one.app.fly.dev", "app.fly.dev"),
         ("fly.dev", "fly.dev"),
-        ("localhost:2583", "localhost"),
-        ("127.0.0.1:2583", "127.0.0.1"),
-        ("[::1]:2583", "[::1]"),
+        // In development everybody is somebody else.
+        ("localhost:2583", "localhost:2583"),
+        ("a.b.localhost:2583", "localhost:2583"),
+        ("127.0.0.1:2583", "127.0.0.1:2583"),
+        ("[::1]:2583", "[::1]:2583"),
     ];
     for (input, domain) in cases {
         assert_eq!(Host::parse(input, AllowPrivate).expect(input).registrable_domain(), domain, "{input}");
