@@ -45,6 +45,8 @@ pub async fn run() {
     signpost.announce(&hold).await;
     hold.wait_for_subscribers(1).await;
     let quiet = delays(&signpost, &hold, &did, async |writes| writes == 20).await;
+    let quiet_since = Instant::now();
+    let quiet_queries = queries(&signpost, async || quiet_since.elapsed() > Duration::from_secs(3)).await;
 
     let (before, started) = (signpost.usage(), Instant::now());
     for host in &hosts {
@@ -62,12 +64,14 @@ pub async fn run() {
         done.store(true, Ordering::Relaxed);
         peak
     };
-    let (stressed, peak_anonymous) = tokio::join!(stressed, sampled);
+    let queried = queries(&signpost, async || done.load(Ordering::Relaxed));
+    let (stressed, peak_anonymous, queried) = tokio::join!(stressed, sampled, queried);
     let took = started.elapsed();
     let used = signpost.usage().since(&before);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let settled = signpost.usage();
     let slowest = |delays: &[Duration]| delays.iter().max().copied().unwrap_or_default();
+    let p99 = |delays: &[Duration]| delays.get(delays.len() * 99 / 100).copied().unwrap_or_default();
     let median = |delays: &[Duration]| delays.get(delays.len() / 2).copied().unwrap_or_default();
     report::line(
         "hostile",
@@ -83,6 +87,8 @@ pub async fn run() {
             report::ms("slowest", slowest(&quiet)),
             report::ms("meanwhile median", median(&stressed)),
             report::ms("slowest", slowest(&stressed)),
+            report::ms("a query, quiet p99", p99(&quiet_queries)),
+            report::ms("meanwhile p99", p99(&queried)),
         ],
     );
 }
@@ -109,6 +115,20 @@ async fn delays(
     }
     delays.sort();
     delays
+}
+
+/// How long queries take, one after the other, in ascending order.
+async fn queries(signpost: &Signpost, is_enough: impl AsyncFn() -> bool) -> Vec<Duration> {
+    let url = format!("{}/xrpc/com.atproto.sync.listReposByCollection?collection=io.atcr.*", signpost.url());
+    let mut took = Vec::new();
+    while !is_enough().await {
+        let asked_at = Instant::now();
+        assert!(get(&url).await.is_ok_and(|answer| answer.status == 200));
+        took.push(asked_at.elapsed());
+        tokio::time::sleep(SAMPLE).await;
+    }
+    took.sort();
+    took
 }
 
 /// Records whose paths have 128 bytes, as many as are kept of a repo and as long.

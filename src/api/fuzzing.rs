@@ -1,9 +1,13 @@
 //! Doors to what this part reads from clients, for the fuzz targets alone.
 
-use axum::http::Uri;
+use std::net::IpAddr;
 
+use axum::http::{HeaderMap, HeaderValue, Uri};
+
+use super::client_address;
 use super::cursor::CursorScope;
 use super::query::Query;
+use crate::syntax::AddressBlock;
 
 /// The list cursors of one list.
 pub struct ListCursors(CursorScope);
@@ -23,6 +27,15 @@ impl ListCursors {
     pub fn read(&self, cursor: &str) -> Option<i64> {
         self.0.read(Some(cursor)).ok()
     }
+}
+
+/// The client behind a peer that sent these lines of X-Forwarded-For; None: they cannot stand in a header.
+pub fn client_address(peer: IpAddr, lines: &[&str], trusted_proxies: &[AddressBlock]) -> Option<IpAddr> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        headers.append("x-forwarded-for", HeaderValue::from_str(line).ok()?);
+    }
+    Some(client_address::client_address(peer, &headers, trusted_proxies))
 }
 
 /// Every value of a query's parameter; None: the request is refused.

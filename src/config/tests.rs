@@ -97,6 +97,18 @@ fn every_flag_of_the_table_is_in_the_help_with_its_variables_and_default() {
 }
 
 #[test]
+fn the_environment_file_and_the_readme_list_every_setting_with_its_default() {
+    let (file, readme) = (include_str!("../../deploy/signpost.env"), include_str!("../../README.md"));
+    for setting in setting::ALL.iter().chain(limits::ALL) {
+        let line = format!("#{}={}", setting.variables[0], setting.default.unwrap_or_default());
+        assert!(file.lines().any(|known| known == line), "{line} is missing");
+        let row = format!("| `{}` | `{}`", setting.flag, setting.variables[0]);
+        let row = readme.lines().find(|known| known.starts_with(&row)).unwrap_or_else(|| panic!("{row} is missing"));
+        assert!(row.contains(&format!("`{}`", setting.default.unwrap_or("none"))) || row.contains("| none"), "{row}");
+    }
+}
+
+#[test]
 fn listen_addresses_are_numbers_localhost_or_all_interfaces() {
     for (value, expected) in [
         ("127.0.0.1:8080", "127.0.0.1:8080"),
