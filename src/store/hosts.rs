@@ -228,6 +228,7 @@ impl Tx<'_> {
             .prepare_cached(
                 "SELECT host_id FROM hosts h
                  WHERE reached_at IS NULL AND blocked = 0 AND created_at < :before
+                   AND NOT EXISTS (SELECT 1 FROM repos r WHERE r.host_id = h.host_id)
                    AND NOT EXISTS (SELECT 1 FROM crawl_queue q WHERE q.host_id = h.host_id AND q.status = 'in_progress')
                  LIMIT 100",
             )?

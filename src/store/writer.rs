@@ -151,7 +151,12 @@ impl Desk {
             if self.failure.is_set() {
                 return Ok(());
             }
-            let outcome = self.commit(&mut group)?;
+            let committed = self.commit(&mut group);
+            if let Err(error) = &committed {
+                // While they still wait for their answers: the cause is to be known before its consequences.
+                self.failure.set(format!("a write to the database failed: {error}"));
+            }
+            let outcome = committed?;
             group.drain(..).for_each(|job| job.work.answer(outcome));
             if outcome == Outcome::Committed {
                 self.signals.ring(self.state.raised.replace(0));
