@@ -16,9 +16,11 @@ fuzz_target!(|input: (u8, String, String)| {
     if let Ok(domain) = Domain::parse(&block) {
         assert_eq!(Domain::parse(domain.as_str()).as_ref(), Ok(&domain));
     }
-    let trusted = [AddressBlock::parse("127.0.0.0/8").expect("valid"), AddressBlock::parse("10.0.0.0/8").expect("valid")];
+    let trusted =
+        [AddressBlock::parse("127.0.0.0/8").expect("valid"), AddressBlock::parse("10.0.0.0/8").expect("valid")];
     let is_trusted = |address: IpAddr| trusted.iter().any(|block| block.contains(address));
-    let (proxy, stranger) = (IpAddr::from(Ipv4Addr::new(127, 0, 0, last)), IpAddr::from(Ipv4Addr::new(198, 51, 100, last)));
+    let (proxy, stranger) =
+        (IpAddr::from(Ipv4Addr::new(127, 0, 0, last)), IpAddr::from(Ipv4Addr::new(198, 51, 100, last)));
     let Some(client) = client_address(proxy, &[&line], &trusted) else { return };
     assert_eq!(client, client.to_canonical());
     assert_eq!(client_address(stranger, &[&line], &trusted), Some(stranger));
