@@ -18,7 +18,7 @@ use super::client_address::Client;
 use super::error::ApiError;
 use super::json_body::JsonBody;
 use crate::store::{Admission, CrawlRequest, NewHosts};
-use crate::syntax::{Host, HostPolicy};
+use crate::syntax::Host;
 
 pub(super) const NSID: &str = "com.atproto.sync.requestCrawl";
 /// For a host that is being forgotten.
@@ -37,9 +37,7 @@ pub(super) async fn handle(State(api): State<Arc<Api>>, request: Request) -> Res
         return Err(too_many_calls(api.quotas.request_crawl_per_minute, wait));
     }
     let host = read_host(&api, &JsonBody::read(&head.headers, body).await?)?;
-    // A host that only development lets in is none of a stranger's.
-    let is_private = host.check(HostPolicy::PublicOnly).is_err();
-    let admission = match is_private || api.quotas.trusted_domains.iter().any(|domain| domain.covers(&host)) {
+    let admission = match host.is_local() || api.quotas.trusted_domains.iter().any(|domain| domain.covers(&host)) {
         true => Admission::Free,
         false => Admission::Budgeted {
             in_all: api.quotas.new_hosts_per_day,

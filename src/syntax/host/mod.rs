@@ -96,13 +96,18 @@ impl Host {
         &self.key[..self.name_length]
     }
 
-    /// The domain that somebody registered to have this name, by the public suffix list; when there is none, the name itself and its port.
+    /// The domain that somebody registered to have this name, by the public suffix list; without one, and for a local host, with the port.
     pub fn registrable_domain(&self) -> &str {
-        // Nobody registers these, and all names before it are one machine's.
-        if let Some(at) = self.name().strip_suffix("localhost").filter(|rest| rest.is_empty() || rest.ends_with('.')) {
-            return &self.key[at.len()..];
+        match self.is_local() {
+            // All names before it are one machine's.
+            true => self.key.rfind("localhost").map_or(&self.key, |at| &self.key[at..]),
+            false => psl::domain_str(self.name()).unwrap_or(&self.key),
         }
-        psl::domain_str(self.name()).filter(|_| self.ip().is_none()).unwrap_or(&self.key)
+    }
+
+    /// Whether it is an address or a name of this machine, which only development lets in: nobody has registered it.
+    pub fn is_local(&self) -> bool {
+        self.ip().is_some() || self.name() == "localhost" || self.name().ends_with(".localhost")
     }
 
     /// The address, when the name is an address literal.

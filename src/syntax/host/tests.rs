@@ -259,6 +259,21 @@ fn same_service_compares_name_and_port() {
 }
 
 #[test]
+fn local_hosts_are_addresses_and_localhost() {
+    for (input, is_local) in [
+        ("localhost:2583", true),
+        ("a.localhost", true),
+        ("127.0.0.1", true),
+        ("[::1]:2583", true),
+        ("localhost.example.com", false),
+        ("localhost-one.com", false),
+        ("hold.example", false),
+    ] {
+        assert_eq!(Host::parse(input, AllowPrivate).expect(input).is_local(), is_local, "{input}");
+    }
+}
+
+#[test]
 fn the_registrable_domain_is_what_somebody_had_to_register() {
     let cases = [
         ("hold01.example.com", "example.com"),
