@@ -115,8 +115,9 @@ async fn a_check_beside_the_service_names_what_is_wrong() {
     let signpost = Process::start(&network);
     signpost.request_crawl(&host).await;
     signpost.await_truth(&network).await;
-    let (_, said) = check(&signpost.database_path());
-    assert!(!said.is_empty() && !said.contains("repo_collections") && !said.contains("references"), "{said}");
+    let (code, said) = check(&signpost.database_path());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("20 records"), "{said}");
 
     let tampering = Connection::open(signpost.database_path()).unwrap();
     tampering.busy_timeout(Duration::from_secs(10)).unwrap();
