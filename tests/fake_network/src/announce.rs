@@ -36,16 +36,7 @@ impl FakeHost {
     pub(crate) fn emit_first_commit(&self, state: &mut State, did: &str) {
         let account = state.accounts.get(did).expect(NO_SUCH_ACCOUNT).clone();
         let (commit, blocks) = account.repo.parts().write(None, &account.key);
-        let body = CommitBody {
-            commit: commit.cid,
-            rev: &account.rev,
-            since: None,
-            prev_data: None,
-            ops: Vec::new(),
-            blocks,
-            too_big: false,
-            size: None,
-        };
+        let body = CommitBody::first(commit.cid, &account.rev, blocks);
         self.emit(state, Some(did), |seq| frame::commit(did, seq, body));
     }
 

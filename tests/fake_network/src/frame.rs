@@ -22,6 +22,13 @@ pub(crate) struct CommitBody<'a> {
     pub(crate) size: Option<usize>,
 }
 
+impl<'a> CommitBody<'a> {
+    /// That of a new repo: no ops, since null, no prevData.
+    pub(crate) fn first(commit: Cid, rev: &'a str, blocks: Vec<u8>) -> CommitBody<'a> {
+        CommitBody { commit, rev, since: None, prev_data: None, ops: Vec::new(), blocks, too_big: false, size: None }
+    }
+}
+
 pub(crate) fn commit(did: &str, seq: i64, body: CommitBody) -> Vec<u8> {
     let mut fields = vec![
         ("repo", text(did)),

@@ -71,16 +71,7 @@ impl OfflineRepo {
     /// The #commit of a new repo: no ops, since null, no prevData.
     pub fn first_commit_frame(&self, seq: i64, key: &SigningKey) -> Vec<u8> {
         let (commit, blocks) = self.0.parts().write(None, key);
-        let body = CommitBody {
-            commit: commit.cid,
-            rev: self.rev(),
-            since: None,
-            prev_data: None,
-            ops: Vec::new(),
-            blocks,
-            too_big: false,
-            size: None,
-        };
+        let body = CommitBody::first(commit.cid, self.rev(), blocks);
         frame::commit(&self.0.head().did, seq, body)
     }
 
