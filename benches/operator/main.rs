@@ -1,10 +1,11 @@
 //! What an operator pays for: requests a second, CPU, memory and the binary's size, of the real release binary as a process of its own.
 //!
-//!     cargo bench --bench operator                   (all, some minutes)
-//!     cargo bench --bench operator -- list live      (some)
+//!     ./bench                (all, some minutes: signpost has a core for itself)
+//!     ./bench list live      (some)
 //!
-//! The other side, a fake network with real signed repos, runs in this process. Seeds are fixed. Wall-clock figures hold for an idle
-//! machine only; CPU figures are signpost's own, and are the ones to compare. Databases are removed when a bench ends.
+//! The other side, a fake network with real signed repos, runs in this process. Seeds are fixed. Rows of a Markdown table come out.
+//! Wall-clock figures hold for an idle machine only; CPU figures are signpost's own, and are the ones to compare. Databases are
+//! removed when a bench ends. `SIGNPOST_BENCH_BINARY` has another binary measured.
 
 mod corpus;
 mod crawl;
@@ -46,6 +47,6 @@ async fn main() {
 }
 
 fn binary() {
-    let size_bytes = std::fs::metadata(signpost::BINARY).expect("cargo has built it").len();
+    let size_bytes = std::fs::metadata(signpost::binary()).expect("cargo has built it").len();
     report::line("binary", "profile release", &[report::mib("size", size_bytes)]);
 }

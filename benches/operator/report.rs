@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::signpost::Usage;
+use crate::signpost::{self, Usage};
 
-/// Says what everything below was measured on.
+/// Says what everything below was measured on, and begins the table.
 pub fn machine() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
@@ -12,15 +12,21 @@ pub fn machine() {
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let load = read("/proc/loadavg");
     println!(
-        "machine: {cores} cores, {}, load before {}",
+        "{}; {}; load before {}\n",
         model.trim_matches([' ', '\t', ':']),
+        if signpost::is_pinned() {
+            "signpost has one core, the network the others".to_owned()
+        } else {
+            format!("signpost and the network share {cores} cores")
+        },
         load.split(' ').next().unwrap_or("unknown"),
     );
+    println!("| bench | corpus | figures |\n|---|---|---|");
 }
 
-/// Prints one line.
+/// Prints one row.
 pub fn line(name: &str, corpus: &str, figures: &[String]) {
-    println!("{name:<12} {corpus}: {}", figures.join(", "));
+    println!("| {name} | {corpus} | {} |", figures.join(", "));
 }
 
 /// Many of something, a second.

@@ -10,9 +10,38 @@ use fake_network::{FakeHost, Network};
 use tempfile::TempDir;
 
 /// Built by cargo in the profile of the benches, which is release.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_signpost");
+const BUILT: &str = env!("CARGO_BIN_EXE_signpost");
+/// The core that signpost has for itself; this process keeps to the other one when `./bench` starts it.
+const CORE: &str = "1";
 /// Of /proc/PID/stat: USER_HZ, which is 100 on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
+
+/// The binary that is measured: `SIGNPOST_BENCH_BINARY`, else the one that cargo has built.
+pub fn binary() -> String {
+    std::env::var("SIGNPOST_BENCH_BINARY").unwrap_or_else(|_| BUILT.to_owned())
+}
+
+/// It is pinned to a core of its own where there are two.
+pub fn is_pinned() -> bool {
+    let has_taskset = || Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok();
+    online_cores() > 1 && has_taskset()
+}
+
+/// All of the machine: this process may be kept to one of them.
+fn online_cores() -> usize {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count()
+}
+
+fn command() -> Command {
+    if !is_pinned() {
+        return Command::new(binary());
+    }
+    let mut taskset = Command::new("taskset");
+    // It becomes the program that it starts: what is waited for and measured is signpost.
+    taskset.args(["-c", CORE]).arg(binary());
+    taskset
+}
 
 /// A running `signpost serve`.
 pub struct Signpost {
@@ -49,7 +78,7 @@ impl Signpost {
     /// Starts it on a database, new or not; returns when it listens.
     pub fn start(database: &Path, network: &Network) -> Signpost {
         let log = File::create(database.with_extension("log")).expect("the log can be made");
-        let mut process = Command::new(BINARY)
+        let mut process = command()
             .args(["serve", "--allow-private-hosts", "--plc-url", network.plc_url()])
             .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0"])
             // The machine is measured, not our restraint.
