@@ -86,6 +86,11 @@ impl Process {
         self.url.trim_start_matches("http://")
     }
 
+    /// Where the internal listener is: `http://127.0.0.1:PORT`.
+    pub fn internal_url(&self) -> &str {
+        &self.internal_url
+    }
+
     /// Waits until it has ended by itself.
     pub async fn await_end(&mut self) -> ExitStatus {
         await_condition("signpost ends by itself", async || {
