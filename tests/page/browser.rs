@@ -86,13 +86,11 @@ impl Browser {
 
     /// Waits until an expression is true.
     pub async fn until(&mut self, expression: &str) {
-        let browser = std::cell::RefCell::new(self);
         await_condition(expression, async || {
-            let mut browser = browser.borrow_mut();
-            if browser.evaluate(expression).await == true {
+            if self.evaluate(expression).await == true {
                 return Ok(());
             }
-            Err(browser.text("main").await)
+            Err(self.text("main").await)
         })
         .await;
     }
