@@ -249,9 +249,9 @@ async fn verify(
     Ok(open(crawler, job, car.clone(), trust).await.map_err(Failure::from))
 }
 
-/// The current key, and the tree that was verified before.
+/// The current key, and the tree that was verified before; that of a repo without an identity is nobody's word.
 pub(crate) fn first_trust(tx: &Tx, did: &Did, key: PublicKey) -> TxResult<Trust> {
-    let data = tx.repo(did)?.and_then(|repo| repo.verified).map(|(_, data)| data);
+    let data = tx.repo(did)?.filter(|repo| repo.has_key).and_then(|repo| repo.verified).map(|(_, data)| data);
     Ok(Trust { keys: vec![key], data })
 }
 
