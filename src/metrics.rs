@@ -37,6 +37,9 @@ struct Inner {
     crawl_jobs: Family<JobLabels, Counter>,
     listed_rows_skipped: Counter,
     missed_commits: Counter,
+    repos_taken: Family<WayLabels, Counter>,
+    repo_calls: Family<CallLabels, Counter>,
+    repo_call_bytes: Family<CallLabels, Counter>,
     repos_fetched: Family<PlaceLabels, Counter>,
     repos_rejected: Family<ReasonLabels, Counter>,
     records_written: Counter,
@@ -161,6 +164,16 @@ struct OutcomeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WayLabels {
+    way: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    call: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PlaceLabels {
     place: &'static str,
 }
@@ -205,6 +218,12 @@ impl Metrics {
         let listed_rows_skipped = add.counter("listed_rows_skipped", "Rows of listRepos that made no sense");
         let missed_commits =
             add.counter("missed_commits", "Repos whose listed head differed and on which no event arrived");
+        let repos_taken = add.family(
+            "repos_taken",
+            "Repos by the way in which they were taken: unmatched (one answer showed that nothing matches), part or whole",
+        );
+        let repo_calls = add.family("repo_calls", "Calls for repos and parts of them: getRecord, getBlocks, getRepo");
+        let repo_call_bytes = add.family("repo_call_bytes", "Bytes of their answers, after decompression");
         let repos_fetched =
             add.family("repos_fetched", "Repos that came whole, by where they lay meanwhile: memory or disk");
         let repos_rejected = add.family("repos_rejected", "Fetched repos that failed verification, by reason");
@@ -235,6 +254,9 @@ impl Metrics {
             crawl_jobs,
             listed_rows_skipped,
             missed_commits,
+            repos_taken,
+            repo_calls,
+            repo_call_bytes,
             repos_fetched,
             repos_rejected,
             records_written,
@@ -297,6 +319,17 @@ impl Metrics {
     /// Counts repos whose listed head differed and on which no event arrived.
     pub fn missed_commits(&self, repos: u64) {
         self.0.missed_commits.inc_by(repos);
+    }
+
+    /// Counts a verified repo by the way in which it was taken.
+    pub fn repo_taken(&self, way: &'static str) {
+        self.0.repos_taken.get_or_create(&WayLabels { way }).inc();
+    }
+
+    /// Counts a call for a repo or a part of it, and the bytes of its answer.
+    pub fn repo_call(&self, call: &'static str, bytes: u64) {
+        self.0.repo_calls.get_or_create(&CallLabels { call }).inc();
+        self.0.repo_call_bytes.get_or_create(&CallLabels { call }).inc_by(bytes);
     }
 
     /// Counts a repo that came whole, and lies in "memory" or on "disk".

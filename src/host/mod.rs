@@ -14,6 +14,7 @@ mod client;
 mod describe_server;
 mod dial;
 mod error;
+mod get_record;
 mod get_repo;
 mod guard;
 mod limits;

@@ -58,7 +58,7 @@ pub use meta::Coverage;
 pub use open::OpenError;
 pub use operator::OperatorHost;
 pub use overview::{CollectionSize, Crawling, IndexedRecord, Overview, RepoDetail};
-pub use queue::{Due, HostJob, JobKind, RepoJob, Urgency};
+pub use queue::{Due, HostJob, JobKind, Owner, RepoJob, Urgency};
 pub use records::{Collection, StoredRecord};
 pub use repos::{RepoState, Status};
 pub use stats::{HostQueue, HostReport, Stats};

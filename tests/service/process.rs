@@ -78,7 +78,7 @@ impl Process {
 
     /// GET of a path of the internal listener.
     pub async fn get_internal(&self, path: &str) -> std::io::Result<Answer> {
-        get(&format!("{}{path}", self.internal_url)).await
+        get(&format!("{}{path}", self.internal_url())).await
     }
 
     /// Where the public listener is.

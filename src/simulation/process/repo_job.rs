@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Process;
-use crate::crawl::get_repo::{self, Failure, Found, StatusAsked};
+use crate::crawl::get_repo::{self, StatusAsked};
+use crate::crawl::outcome::{Failure, Found};
 use crate::host::{HostError, RepoStatus};
 use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Replaced};
 use crate::repo::commit::CommitError;
-use crate::repo::{KeepLimits, PublicKey, RepoError, Snapshot};
+use crate::repo::{self, KeepLimits, PublicKey, RepoError, Snapshot, Trust};
 use crate::store::{JobKind, RepoJob};
 use crate::syntax::Rev;
 
@@ -126,10 +127,13 @@ impl Process {
     }
 
     fn open(&mut self, job: &RepoJob, car: Bytes, key: PublicKey) -> Result<Snapshot, Failure> {
-        let trust = self.read(|tx| get_repo::first_trust(tx, &job.did, key));
+        let trust = get_repo::first_trust(job, key);
         let (filter, clock, keep) = (self.world.filter.clone(), self.clock.clone(), KeepLimits::of_records(100_000));
-        let open =
-            |trust| get_repo::open_noting_clock(car.clone(), &job.did, trust, job.host_id, &filter, &keep, &clock);
+        let open = |trust: &Trust| {
+            let opened = repo::open_repo(car.clone(), &job.did, trust, clock.judging_micros(), &filter, &keep);
+            get_repo::note_clock(&clock, job.host_id, opened.as_ref().map(|snapshot| &snapshot.commit.rev));
+            opened
+        };
         let refused = match open(&trust) {
             Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
             opened => return Ok(opened?),
