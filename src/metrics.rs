@@ -10,7 +10,7 @@ mod tests;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -52,6 +52,20 @@ struct Inner {
     request_panics: Counter,
     connections: Gauge,
     connections_closed: Family<ReasonLabels, Counter>,
+    outcomes: [AtomicU64; OUTCOMES.len()],
+    jobs_done: AtomicU64,
+}
+
+/// What firehose messages came to, in five words; see [`Metrics::totals`].
+pub const OUTCOMES: [&str; 5] = ["applied", "held", "fetch", "passed_over", "rejected"];
+
+/// What was counted since the start, coarsely: for a chart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Firehose messages, in the order of [`OUTCOMES`].
+    pub outcomes: [u64; OUTCOMES.len()],
+    /// Finished attempts at crawl jobs on repos.
+    pub jobs: u64,
 }
 
 /// The kind of a firehose message (com.atproto.sync.subscribeRepos).
@@ -255,12 +269,23 @@ impl Metrics {
             request_panics,
             connections,
             connections_closed,
+            outcomes: Default::default(),
+            jobs_done: AtomicU64::new(0),
         }))
     }
 
     /// Counts a firehose message that was decided on, such as ("commit", "applied").
     pub fn event(&self, kind: EventKind, outcome: &'static str) {
         self.0.events.get_or_create(&EventLabels { kind: kind.name(), outcome }).inc();
+        self.0.outcomes[class_of(outcome)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted since the start.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            outcomes: std::array::from_fn(|at| self.0.outcomes[at].load(Ordering::Relaxed)),
+            jobs: self.0.jobs_done.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts a firehose frame that could not be read.
@@ -281,6 +306,9 @@ impl Metrics {
     /// Counts an attempt at a crawl job: "done", or the reason why it was not.
     pub fn crawl_job(&self, kind: JobKind, outcome: &'static str) {
         self.0.crawl_jobs.get_or_create(&JobLabels { kind: kind.name(), outcome }).inc();
+        if kind == JobKind::Repo {
+            self.0.jobs_done.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts rows of listRepos that made no sense.
@@ -403,6 +431,18 @@ impl Sizes {
         let cut = ConstCounter::new(self.queries_cut);
         add.0.register("queries_cut", "Queries that were cut because they took too long", cut);
         registry
+    }
+}
+
+/// Where in [`OUTCOMES`] an outcome counts.
+fn class_of(outcome: &str) -> usize {
+    match outcome {
+        "held" => 1,
+        "new_repo" | "claim" => 2,
+        _ if outcome.starts_with("applied") => 0,
+        _ if outcome.starts_with("desync_") => 2,
+        _ if outcome.starts_with("rejected_") => 4,
+        _ => 3,
     }
 }
 

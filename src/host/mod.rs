@@ -5,6 +5,7 @@
 //! Invariant: no call outlives its timeout, holds more than its size limit, follows a redirect, or reaches an address
 //! that the policy forbids.
 
+mod announce;
 mod backoff;
 mod body;
 mod bucket;
@@ -29,6 +30,7 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announcer;
 pub use backoff::full_jitter;
 pub use bucket::Bucket;
 pub use client::Client;

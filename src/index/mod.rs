@@ -19,6 +19,6 @@ pub use legacy::{LegacyOp, LegacyProof};
 pub use listing::{Listed, Suspect, ask_after_missing, list_page, settle_suspects};
 pub use snapshot::{Replaced, Replacement, replace_repo, take_unmatched};
 pub use verdict::{
-    CommitFact, Desync, Event, Fact, Flaw, Ignored, LegacyCommit, ProvenCommit, RecordChange, Rejected, Verdict,
-    verdict,
+    Author, CommitFact, Desync, Event, Fact, Flaw, Ignored, LegacyCommit, ProvenCommit, RecordChange, Rejected,
+    SyncedCommit, Verdict, verdict,
 };

@@ -17,8 +17,9 @@ const REPOS_OF_PATTERN: &str = "SELECT p.repo_id, r.did FROM pattern_repos p JOI
      WHERE p.pattern_id = :id AND p.repo_id > :after AND r.active = 1 AND r.taken_down = 0 ORDER BY p.repo_id LIMIT :limit";
 const REPO_COLUMNS: &str = "repo_id, did, head, rev, active AND NOT taken_down,
      CASE WHEN taken_down THEN 'takendown' WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
-/// An active repo that was not verified yet is only hearsay.
-const IS_PUBLIC: &str = "(data IS NOT NULL OR active = 0 OR desynchronized = 1 OR taken_down = 1)";
+/// An active repo that was not verified yet is only hearsay; so is one whose chain is known while nobody has asked whose it is.
+const IS_PUBLIC: &str = "(active = 0 OR taken_down = 1 OR (data IS NOT NULL OR desynchronized = 1)
+     AND EXISTS (SELECT 1 FROM identities i WHERE i.repo_id = repos.repo_id))";
 const HOST_COLUMNS: &str = "host_id, hostname, CASE WHEN blocked THEN 'banned' ELSE state END, host_cursor,
      (SELECT count(*) FROM repos r WHERE r.host_id = hosts.host_id AND r.active = 1 AND r.taken_down = 0)";
 

@@ -74,8 +74,14 @@ pub struct HostReport {
     pub state_since: i64,
     /// The queue's word for its own crawl: `pending`, `in_progress`, `subscribed` or `failed`.
     pub crawl: Option<String>,
+    /// Whether it is kept out.
+    pub blocked: bool,
     /// Whether its firehose is connected.
     pub connected: bool,
+    /// Since when (Unix milliseconds).
+    pub connected_since: Option<i64>,
+    /// Events of its firehose since this process started.
+    pub events_since_start: i64,
     /// The stored cursor of its firehose.
     pub cursor: Option<i64>,
     /// When an event last moved it (Unix milliseconds).
@@ -163,7 +169,8 @@ impl Tx<'_> {
                  coalesce(q.last_error, s.last_error,
                      (SELECT last_error FROM crawl_queue f
                       WHERE f.host_id = h.host_id AND f.repo_id IS NOT NULL AND f.status IN ('pending', 'failed')
-                        AND f.last_error IS NOT NULL LIMIT 1))
+                        AND f.last_error IS NOT NULL LIMIT 1)),
+                 blocked <> 0, connected_since, ifnull(events_since_start, 0)
              FROM hosts h
              LEFT JOIN crawl_queue q ON q.host_id = h.host_id AND q.repo_id IS NULL
              LEFT JOIN subscriptions s ON s.host_id = h.host_id
@@ -193,6 +200,9 @@ impl Tx<'_> {
                 truncated_repos: row.get(13)?,
                 slowed_since: row.get(14)?,
                 last_error: row.get(15)?,
+                blocked: row.get(16)?,
+                connected_since: row.get(17)?,
+                events_since_start: row.get(18)?,
             });
         }
         Ok(reports)

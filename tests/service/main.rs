@@ -13,6 +13,7 @@ mod budgets;
 mod chaos;
 mod clock;
 mod command_line;
+mod commands;
 mod comparison;
 mod connections;
 mod fairness;

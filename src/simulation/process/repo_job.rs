@@ -77,7 +77,16 @@ impl Process {
                 })
             }
             RepoStage::Opened(snapshot, did_key) => {
-                match self.write(|tx| index::replace_repo(tx, &job, &snapshot, &did_key)) {
+                // A backfill that finds nothing inside the filter may do without the identity.
+                let is_without = snapshot.records().next().is_none() && self.world.rng.bool();
+                let replaced = self.write(|tx| {
+                    let replaced = index::replace_repo(tx, &job, &snapshot, &did_key)?;
+                    if is_without && matches!(replaced, Replaced::Done(_)) {
+                        tx.forget_identity(job.repo_id)?;
+                    }
+                    Ok(replaced)
+                });
+                match replaced {
                     Some(Replaced::Stale) => {
                         self.world.count("stale answer seen");
                         Some(RepoStage::Failed(Failure::Stale))

@@ -38,6 +38,11 @@ impl OfflineRepo {
         OfflineRepo(Repo::create(did, rev, key))
     }
 
+    /// Sets many records in one commit.
+    pub fn load(&mut self, writes: impl IntoIterator<Item = Write>, rev: &str, key: &SigningKey) {
+        self.0.load(writes, rev, key);
+    }
+
     /// Makes one commit of the writes that change something; `None` if none does.
     pub fn apply(&mut self, writes: Vec<Write>, rev: &str, key: &SigningKey) -> Option<OfflineChange> {
         self.0.apply(writes, rev, key).map(OfflineChange)
