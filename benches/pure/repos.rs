@@ -14,7 +14,13 @@ pub fn run(bench: &Bench) {
         giant(bench);
     }
     if bench.wants("open_collections") {
-        open(bench, "open_collections", "100,000 records in 500 collections, 20% matching", Shape::Collections(500), 100_000);
+        open(
+            bench,
+            "open_collections",
+            "100,000 records in 500 collections, 20% matching",
+            Shape::Collections(500),
+            100_000,
+        );
     }
     if bench.wants("open_tiny") {
         open(bench, "open_tiny", "20 records, 20% matching, signature checked", Shape::Collections(5), 20);
@@ -60,9 +66,13 @@ fn json(bench: &Bench) {
     let snapshot = open_repo(corpus.car().into(), &did, &trust, u64::MAX, &everything, &limits).expect("a sound repo");
     let records: Vec<&[u8]> = snapshot.records().map(|(.., record)| block_of(record)).collect();
     let bytes: usize = records.iter().map(|record| record.len()).sum();
-    bench.row("json", &format!("records of {} bytes on average", bytes / records.len()), "records", records.len(), || {
-        records.iter().map(|record| record_to_json(record).expect("a record").json.len()).sum::<usize>()
-    });
+    bench.row(
+        "json",
+        &format!("records of {} bytes on average", bytes / records.len()),
+        "records",
+        records.len(),
+        || records.iter().map(|record| record_to_json(record).expect("a record").json.len()).sum::<usize>(),
+    );
 }
 
 fn block_of(record: SnapshotRecord<'_>) -> &[u8] {
