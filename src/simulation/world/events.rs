@@ -140,7 +140,7 @@ impl World {
         self.emit(host, did, |seq| repo.commit_frame(seq, change, telling, &key));
     }
 
-    fn damage(&mut self, what: &str, one_in: u32) -> Option<Damage> {
+    pub fn damage(&mut self, what: &str, one_in: u32) -> Option<Damage> {
         if !self.faulty || self.rng.u32(0..one_in) != 0 {
             return None;
         }
