@@ -59,8 +59,7 @@ fn table() -> String {
     metrics.request("home", 200, Duration::ZERO);
     metrics.connection_closed("evicted");
     let row = || vec![("x".to_owned(), 1)];
-    let sizes =
-        Sizes { queue: row(), hosts: row(), repos: row(), disk_free_bytes: Some(1), ..Sizes::default() };
+    let sizes = Sizes { queue: row(), hosts: row(), repos: row(), disk_free_bytes: Some(1), ..Sizes::default() };
     let text = metrics.render(&sizes);
     let mut rows = Vec::new();
     let mut help = ("", "");
@@ -79,7 +78,13 @@ fn table() -> String {
             .map(|(label, _)| format!("`{label}`"))
             .filter(|label| label != "`le`" && label != "`version`")
             .collect();
-        let suffix = if kind == "counter" { "_total" } else if kind == "info" { "_info" } else { "" };
+        let suffix = if kind == "counter" {
+            "_total"
+        } else if kind == "info" {
+            "_info"
+        } else {
+            ""
+        };
         rows.push(format!("| `{name}{suffix}` | {kind} | {} | {} |", labels.join(" "), help.1.trim_end_matches('.')));
     }
     rows.sort();
@@ -96,14 +101,18 @@ fn the_document_lists_every_metric_as_it_is() {
         std::fs::write(path, format!("{head}{table}")).expect("it can be written");
         return;
     }
-    assert!(DOCUMENT.ends_with(&table), "write it anew: SIGNPOST_WRITE_DOCUMENTS=1 cargo test --lib document; it is now\n{table}");
+    assert!(
+        DOCUMENT.ends_with(&table),
+        "write it anew: SIGNPOST_WRITE_DOCUMENTS=1 cargo test --lib document; it is now\n{table}"
+    );
 }
 
 /// Metrics that the rules and the dashboard ask for.
 #[test]
 fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
     let known = table();
-    for text in [include_str!("../../deploy/prometheus/alerts.yml"), include_str!("../../deploy/grafana/signpost.json")] {
+    for text in [include_str!("../../deploy/prometheus/alerts.yml"), include_str!("../../deploy/grafana/signpost.json")]
+    {
         let mut asked = 0;
         for (at, _) in text.match_indices("signpost_") {
             let name: String =
