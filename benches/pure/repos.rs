@@ -10,11 +10,17 @@ use crate::corpus::{Corpus, DID, Shape, public_key};
 use crate::measure::Bench;
 
 pub fn run(bench: &Bench) {
-    if bench.wants("open_giant") || bench.wants("hash") {
+    if ["open_giant", "count", "read", "hash"].iter().any(|name| bench.wants(name)) || bench.wants("hash") {
         giant(bench);
     }
     if bench.wants("open_collections") {
-        open(bench, "open_collections", "100,000 records in 500 collections, 20% matching", Shape::Collections(500), 100_000);
+        open(
+            bench,
+            "open_collections",
+            "100,000 records in 500 collections, 20% matching",
+            Shape::Collections(500),
+            100_000,
+        );
     }
     if bench.wants("open_tiny") {
         open(bench, "open_tiny", "20 records, 20% matching, signature checked", Shape::Collections(5), 20);
@@ -33,6 +39,8 @@ fn giant(bench: &Bench) {
     bench.row("hash", &format!("the {} blocks of that repo, alone", blocks.len()), "records", RECORDS, || {
         blocks.iter().fold(0, |sum, block| sum ^ DagCid::for_block(block).digest()[0])
     });
+    bench.row("count", &shape, "records", RECORDS, || signpost::repo::car::count_blocks(&car).expect("sound"));
+    bench.row("read", &shape, "records", RECORDS, || signpost::repo::car::read(&car).expect("sound").block_count());
     opened(bench, "open_giant", &shape, &corpus, car.into(), RECORDS);
 }
 
@@ -60,9 +68,13 @@ fn json(bench: &Bench) {
     let snapshot = open_repo(corpus.car().into(), &did, &trust, u64::MAX, &everything, &limits).expect("a sound repo");
     let records: Vec<&[u8]> = snapshot.records().map(|(.., record)| block_of(record)).collect();
     let bytes: usize = records.iter().map(|record| record.len()).sum();
-    bench.row("json", &format!("records of {} bytes on average", bytes / records.len()), "records", records.len(), || {
-        records.iter().map(|record| record_to_json(record).expect("a record").json.len()).sum::<usize>()
-    });
+    bench.row(
+        "json",
+        &format!("records of {} bytes on average", bytes / records.len()),
+        "records",
+        records.len(),
+        || records.iter().map(|record| record_to_json(record).expect("a record").json.len()).sum::<usize>(),
+    );
 }
 
 fn block_of(record: SnapshotRecord<'_>) -> &[u8] {
