@@ -23,6 +23,8 @@ mod json_body;
 mod list_hosts;
 mod list_repos;
 mod list_repos_by_collection;
+mod operator;
+mod pages;
 mod query;
 mod request_crawl;
 mod router;
@@ -33,12 +35,15 @@ mod tests;
 
 pub use connections::ConnectionLimits;
 pub use internal::{Phase, Readiness, internal_router};
+pub use operator::History;
 pub use router::public_router;
 pub use server::serve;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use buckets::Buckets;
+use pages::Pages;
 
 use crate::config::{AdminToken, Config, QuotaConfig};
 use crate::metrics::Metrics;
@@ -65,6 +70,8 @@ pub struct Api {
     pub admin_token: Option<AdminToken>,
     /// The limits of a host for which the operator set none.
     pub default_limits: HostLimits,
+    /// Those of listReposByCollection.
+    pages: Arc<Pages>,
     request_crawl_buckets: Buckets,
     wrong_token_buckets: Buckets,
 }
@@ -81,6 +88,7 @@ impl Api {
             quotas: config.quotas.clone(),
             admin_token: config.admin_token.clone(),
             default_limits: HostLimits::of(&config.store.limits),
+            pages: Arc::default(),
             request_crawl_buckets: Buckets::new(per_minute, Duration::from_secs(60) / per_minute),
             wrong_token_buckets: Buckets::new(WRONG_TOKENS, Duration::from_secs(1)),
         }

@@ -18,7 +18,7 @@ use super::error::ApiError;
 use crate::metrics::Metrics;
 
 /// A smaller answer would hardly get smaller.
-const LEAST_COMPRESSED_BYTES: u16 = 1024;
+pub(super) const LEAST_COMPRESSED_BYTES: usize = 1024;
 const VERBS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 const SECURITY: [(HeaderName, HeaderValue); 4] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -29,7 +29,9 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
 
 /// gzip at its cheapest level, for clients that accept it: DIDs shrink to half at any level.
 pub(super) fn compression() -> CompressionLayer<SizeAbove> {
-    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(LEAST_COMPRESSED_BYTES))
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(LEAST_COMPRESSED_BYTES as u16))
 }
 
 /// Surrounds every request of the internal listener. It has no CORS: the answer to a browser's preflight allows nothing.
@@ -52,9 +54,9 @@ pub(super) async fn without_panic(metrics: &Metrics, answer: impl Future<Output 
     })
 }
 
-/// Adds the headers that tell a browser to run, embed and guess nothing.
+/// Adds the headers that tell a browser to run, embed and guess nothing; the operator's page says by itself what of it may run.
 pub(super) fn secure(response: &mut Response) {
     for (name, value) in SECURITY {
-        response.headers_mut().insert(name, value);
+        response.headers_mut().entry(name).or_insert(value);
     }
 }

@@ -79,7 +79,12 @@ impl World {
         World {
             store: api.store.clone(),
             public: public_router(api.clone()),
-            internal: internal_router(api, readiness.clone(), crate::clock::Clock::default()),
+            internal: internal_router(
+                api,
+                readiness.clone(),
+                crate::clock::Clock::default(),
+                super::History::default(),
+            ),
             readiness,
             directory,
         }
@@ -164,13 +169,13 @@ fn add_repo(tx: &Tx, did: &str, active: bool, status: Option<Status>, collection
     let repo = tx.insert_repo(&Did::parse(did).unwrap(), HostId(1), active, status).unwrap();
     let (rev, cid) = commit();
     tx.set_repo_commit(repo, &rev, cid, cid).unwrap();
+    tx.set_signing_key(repo, "did:key:z6Mk").unwrap();
     for nsid in collections {
         let known = tx.collection(nsid).unwrap();
         let collection = known.unwrap_or_else(|| tx.new_collection(nsid, HostId(1)).unwrap());
         tx.insert_record(collection.id, repo, "self", cid, "{}").unwrap();
         tx.adjust_count(collection.id, repo, 1).unwrap();
-        let patterns = collection.pattern.map(|pattern| (pattern, 1)).into_iter().collect();
-        tx.change_usage(repo, &UsageChange { records: 1, bytes: 2, collections: 1, patterns }).unwrap();
+        tx.change_usage(repo, &UsageChange { records: 1, bytes: 2, collections: 1 }).unwrap();
     }
 }
 

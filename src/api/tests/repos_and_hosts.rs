@@ -15,6 +15,10 @@ async fn mixed_repos() -> World {
             }
             let listed_only = Did::parse(&did(6)).unwrap();
             tx.insert_repo(&listed_only, HostId(1), true, None).unwrap();
+            // Its chain is known, its identity was never asked for.
+            let chain_only = tx.insert_repo(&Did::parse(&did(8)).unwrap(), HostId(1), true, None).unwrap();
+            let (rev, cid) = commit();
+            tx.set_repo_commit(chain_only, &rev, cid, cid).unwrap();
         })
         .await;
     world
@@ -55,11 +59,28 @@ async fn get_repo_status_gives_the_rev_of_active_repos_only() {
     for (number, word) in [(2, "takendown"), (3, "suspended"), (4, "deactivated"), (5, "deleted")] {
         assert_eq!(status(number).await.ok(), json!({"did": did(number), "active": false, "status": word}));
     }
-    // An active repo that was never verified is hearsay.
-    status(6).await.error(400, "RepoNotFound");
-    status(7).await.error(400, "RepoNotFound");
+    // An active repo that was never verified is hearsay, and one without an identity too.
+    for number in [6, 7, 8] {
+        status(number).await.error(400, "RepoNotFound");
+    }
     world.query("getRepoStatus?did=repo1").await.error(400, "InvalidRequest");
     world.query("getRepoStatus").await.error(400, "InvalidRequest");
+}
+
+#[tokio::test]
+async fn a_repo_without_an_identity_is_public_once_it_has_one_or_its_host_switched_it_off() {
+    let world = mixed_repos().await;
+    let status = async || world.query(&format!("getRepoStatus?did={}", did(8))).await;
+    let id = |tx: &Tx| tx.repo(&Did::parse(&did(8)).unwrap()).unwrap().unwrap().id;
+    world.fill(move |tx| tx.mark_desynchronized(id(tx)).unwrap()).await;
+    status().await.error(400, "RepoNotFound");
+    assert!(!world.query("listRepos").await.dids().contains(&did(8)));
+    world.fill(move |tx| tx.set_repo_status(id(tx), false, Some(Status::Deactivated)).unwrap()).await;
+    assert_eq!(status().await.ok(), json!({"did": did(8), "active": false, "status": "deactivated"}));
+    world.fill(move |tx| tx.set_repo_status(id(tx), true, None).unwrap()).await;
+    world.fill(move |tx| tx.set_signing_key(id(tx), "did:key:z6Mk").unwrap()).await;
+    assert_eq!(status().await.ok()["active"], true);
+    assert!(world.query("listRepos").await.dids().contains(&did(8)));
 }
 
 #[tokio::test]
@@ -75,6 +96,7 @@ async fn get_latest_commit_names_why_there_is_none() {
         (5, "RepoNotFound"),
         (6, "RepoNotFound"),
         (7, "RepoNotFound"),
+        (8, "RepoNotFound"),
     ] {
         latest(number).await.error(400, error);
     }
