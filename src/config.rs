@@ -20,7 +20,7 @@ pub use flags::{
 };
 pub use limits::{EventLimits, Limits};
 pub use quotas::QuotaConfig;
-pub use setting::{ConfigError, Source};
+pub use setting::{ConfigError, EffectiveSetting, Source};
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -119,7 +119,10 @@ impl Config {
     /// Resolves every setting; `variable` looks up one environment variable (`std::env::var_os` outside
     /// tests).
     pub fn resolve(flags: Flags, variable: impl Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
-        let resolver = Resolver::new(&variable);
+        Config::resolve_with(&Resolver::new(&variable), flags)
+    }
+
+    fn resolve_with(resolver: &Resolver, flags: Flags) -> Result<Config, ConfigError> {
         // First, because it decides which public hostnames are acceptable.
         let policy = resolver.require(&setting::ALLOW_PRIVATE_HOSTS, flags.allow_private_hosts, values::host_policy)?;
         let public_hostname = resolver
@@ -128,11 +131,11 @@ impl Config {
             store: StoreConfig {
                 path: resolver.require(&setting::DATABASE_PATH, flags.database.database_path, values::path)?,
                 filter: resolver.require(&setting::COLLECTIONS, flags.collections, values::filter)?,
-                limits: limits::resolve(&resolver, flags.limits)?,
+                limits: limits::resolve(resolver, flags.limits)?,
             },
             http: HttpConfig {
                 addr: resolver.require(&setting::HTTP_ADDR, flags.http_addr, values::address)?,
-                internal: internal_addr(flags.internal_addr, &variable)?,
+                internal: resolve_internal_addr(resolver, flags.internal_addr)?,
                 max_connections: resolver.require(
                     &setting::MAX_CONNECTIONS,
                     flags.surface.max_connections,
@@ -159,8 +162,8 @@ impl Config {
                     values::size(value, 16 << 20..=64 << 30)
                 })?,
             },
-            admin_token: admin::resolve(&resolver, flags.admin_token)?.as_deref().map(AdminToken::of),
-            quotas: QuotaConfig::resolve(&resolver, flags.quotas)?,
+            admin_token: admin::resolve(resolver, flags.admin_token)?.as_deref().map(AdminToken::of),
+            quotas: QuotaConfig::resolve(resolver, flags.quotas)?,
             log_format: resolver.require(&setting::LOG_FORMAT, flags.log_format, values::log_format)?,
             outbound: OutboundConfig {
                 policy,
@@ -183,7 +186,28 @@ pub fn internal_addr(
     flag: InternalAddrFlag,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<SocketAddr>, ConfigError> {
-    Resolver::new(&variable).require(&setting::INTERNAL_ADDR, flag.internal_addr, values::address_or_off)
+    resolve_internal_addr(&Resolver::new(&variable), flag)
+}
+
+fn resolve_internal_addr(resolver: &Resolver, flag: InternalAddrFlag) -> Result<Option<SocketAddr>, ConfigError> {
+    resolver.require(&setting::INTERNAL_ADDR, flag.internal_addr, values::address_or_off)
+}
+
+/// Every setting of `serve` as it would be found, by flag; the admin token is named and not shown.
+pub fn effective(
+    flags: Flags,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<EffectiveSetting>, ConfigError> {
+    let resolver = Resolver::new(&variable);
+    Config::resolve_with(&resolver, flags)?;
+    let mut found = resolver.into_found();
+    for setting in &mut found {
+        if setting.flag == admin::ADMIN_TOKEN.flag {
+            setting.value = setting.value.take().map(|_| "(set, not shown)".to_owned());
+        }
+    }
+    found.sort_by_key(|setting| setting.flag);
+    Ok(found)
 }
 
 fn user_agent(public_hostname: Option<&Host>) -> String {

@@ -22,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
         "service",
         &["config", "repo", "host", "identity", "store", "index", "api", "crawl", "subscribe", "metrics", "clock"],
     ),
-    ("cli", &["config", "service", "store"]),
+    ("cli", &["config", "host", "service", "store"]),
     ("layers", &[]),
     ("simulation", &["config", "host", "identity", "repo", "store", "index", "crawl", "subscribe", "metrics", "clock"]),
 ];

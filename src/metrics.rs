@@ -10,7 +10,7 @@ mod tests;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -37,6 +37,9 @@ struct Inner {
     crawl_jobs: Family<JobLabels, Counter>,
     listed_rows_skipped: Counter,
     missed_commits: Counter,
+    repos_taken: Family<WayLabels, Counter>,
+    repo_calls: Family<CallLabels, Counter>,
+    repo_call_bytes: Family<CallLabels, Counter>,
     repos_fetched: Family<PlaceLabels, Counter>,
     repos_rejected: Family<ReasonLabels, Counter>,
     records_written: Counter,
@@ -49,6 +52,20 @@ struct Inner {
     request_panics: Counter,
     connections: Gauge,
     connections_closed: Family<ReasonLabels, Counter>,
+    outcomes: [AtomicU64; OUTCOMES.len()],
+    jobs_done: AtomicU64,
+}
+
+/// What firehose messages came to, in five words; see [`Metrics::totals`].
+pub const OUTCOMES: [&str; 5] = ["applied", "held", "fetch", "passed_over", "rejected"];
+
+/// What was counted since the start, coarsely: for a chart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Firehose messages, in the order of [`OUTCOMES`].
+    pub outcomes: [u64; OUTCOMES.len()],
+    /// Finished attempts at crawl jobs on repos.
+    pub jobs: u64,
 }
 
 /// The kind of a firehose message (com.atproto.sync.subscribeRepos).
@@ -95,6 +112,10 @@ pub struct Sizes {
     pub desynchronized_repos: i64,
     /// Repos of which a limit keeps some records out of the index.
     pub truncated_repos: i64,
+    /// Firehoses that should be connected and are not.
+    pub firehoses_down: i64,
+    /// How long the job that is due longest has been waiting for a worker.
+    pub longest_wait_seconds: i64,
     /// Accounts that wait for room at their host.
     pub waiting_accounts: i64,
     /// Hosts that send more events than their limits let through.
@@ -147,6 +168,16 @@ struct OutcomeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WayLabels {
+    way: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    call: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PlaceLabels {
     place: &'static str,
 }
@@ -191,6 +222,12 @@ impl Metrics {
         let listed_rows_skipped = add.counter("listed_rows_skipped", "Rows of listRepos that made no sense");
         let missed_commits =
             add.counter("missed_commits", "Repos whose listed head differed and on which no event arrived");
+        let repos_taken = add.family(
+            "repos_taken",
+            "Repos by the way in which they were taken: unmatched (one answer showed that nothing matches), part or whole",
+        );
+        let repo_calls = add.family("repo_calls", "Calls for repos and parts of them: getRecord, getBlocks, getRepo");
+        let repo_call_bytes = add.family("repo_call_bytes", "Bytes of their answers, after decompression");
         let repos_fetched =
             add.family("repos_fetched", "Repos that came whole, by where they lay meanwhile: memory or disk");
         let repos_rejected = add.family("repos_rejected", "Fetched repos that failed verification, by reason");
@@ -221,6 +258,9 @@ impl Metrics {
             crawl_jobs,
             listed_rows_skipped,
             missed_commits,
+            repos_taken,
+            repo_calls,
+            repo_call_bytes,
             repos_fetched,
             repos_rejected,
             records_written,
@@ -233,12 +273,23 @@ impl Metrics {
             request_panics,
             connections,
             connections_closed,
+            outcomes: Default::default(),
+            jobs_done: AtomicU64::new(0),
         }))
     }
 
     /// Counts a firehose message that was decided on, such as ("commit", "applied").
     pub fn event(&self, kind: EventKind, outcome: &'static str) {
         self.0.events.get_or_create(&EventLabels { kind: kind.name(), outcome }).inc();
+        self.0.outcomes[class_of(outcome)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted since the start.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            outcomes: std::array::from_fn(|at| self.0.outcomes[at].load(Ordering::Relaxed)),
+            jobs: self.0.jobs_done.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts a firehose frame that could not be read.
@@ -259,6 +310,9 @@ impl Metrics {
     /// Counts an attempt at a crawl job: "done", or the reason why it was not.
     pub fn crawl_job(&self, kind: JobKind, outcome: &'static str) {
         self.0.crawl_jobs.get_or_create(&JobLabels { kind: kind.name(), outcome }).inc();
+        if kind == JobKind::Repo {
+            self.0.jobs_done.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts rows of listRepos that made no sense.
@@ -269,6 +323,17 @@ impl Metrics {
     /// Counts repos whose listed head differed and on which no event arrived.
     pub fn missed_commits(&self, repos: u64) {
         self.0.missed_commits.inc_by(repos);
+    }
+
+    /// Counts a verified repo by the way in which it was taken.
+    pub fn repo_taken(&self, way: &'static str) {
+        self.0.repos_taken.get_or_create(&WayLabels { way }).inc();
+    }
+
+    /// Counts a call for a repo or a part of it, and the bytes of its answer.
+    pub fn repo_call(&self, call: &'static str, bytes: u64) {
+        self.0.repo_calls.get_or_create(&CallLabels { call }).inc();
+        self.0.repo_call_bytes.get_or_create(&CallLabels { call }).inc_by(bytes);
     }
 
     /// Counts a repo that came whole, and lies in "memory" or on "disk".
@@ -348,6 +413,12 @@ impl Sizes {
             ("clock_behind", "1 when most hosts are ahead of our clock", i64::from(self.clock_is_behind)),
             ("desynchronized_repos", "Repos known to be out of step with their host", self.desynchronized_repos),
             ("truncated_repos", "Repos of which a limit keeps some records out of the index", self.truncated_repos),
+            ("firehoses_down", "Firehoses that should be connected and are not", self.firehoses_down),
+            (
+                "queue_longest_wait_seconds",
+                "How long the job that is due longest has been waiting for a worker",
+                self.longest_wait_seconds,
+            ),
             ("waiting_accounts", "Accounts that wait for room at their host", self.waiting_accounts),
             ("slowed_hosts", "Hosts that send more events than their limits let through", self.slowed_hosts),
             ("collections", "Collections that somebody has a record of", self.collections),
@@ -370,6 +441,18 @@ impl Sizes {
         let cut = ConstCounter::new(self.queries_cut);
         add.0.register("queries_cut", "Queries that were cut because they took too long", cut);
         registry
+    }
+}
+
+/// Where in [`OUTCOMES`] an outcome counts.
+fn class_of(outcome: &str) -> usize {
+    match outcome {
+        "held" => 1,
+        "new_repo" | "claim" => 2,
+        _ if outcome.starts_with("applied") => 0,
+        _ if outcome.starts_with("desync_") => 2,
+        _ if outcome.starts_with("rejected_") => 4,
+        _ => 3,
     }
 }
 

@@ -127,7 +127,9 @@ impl Service {
         let last = CancellationToken::new();
         let mut internal_task = JoinSet::new();
         if let Some(listener) = internal {
-            let router = api::internal_router(api.clone(), readiness.clone(), clock);
+            let (history, metrics) = (api::History::default(), metrics.clone());
+            let router = api::internal_router(api.clone(), readiness.clone(), clock, history.clone());
+            internal_task.spawn(async move { history.keep(&metrics).await });
             internal_task.spawn(api::serve(listener, router, ConnectionLimits::internal(), None, last.clone()));
         }
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.

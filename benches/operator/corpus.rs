@@ -20,7 +20,7 @@ fn put(owner: &str, number: usize) -> Write {
 }
 
 /// Keys as ATCR has them, hex digests: new records land anywhere in the tree.
-fn rkey(number: usize) -> String {
+pub fn rkey(number: usize) -> String {
     let mut mixed = fastrand::Rng::with_seed(number as u64);
     format!("{:032x}", mixed.u128(..))
 }

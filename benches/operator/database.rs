@@ -45,6 +45,29 @@ impl Database {
         self.wait_for("SELECT ifnull(sum(host_cursor), 0) FROM subscriptions", sum).await;
     }
 
+    /// Waits until so many repos are known whole and none has work left.
+    pub async fn wait_for_repos(&self, count: usize) {
+        self.wait_for(
+            "SELECT count(*) FROM repos WHERE data IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM crawl_queue WHERE repo_id IS NOT NULL)",
+            count as i64,
+        )
+        .await;
+    }
+
+    /// The rev that is known of a repo.
+    pub fn rev(&self, did: &str) -> String {
+        let rev = "SELECT rev FROM repos WHERE did = ?1";
+        self.0.query_row(rev, [did], |row| row.get(0)).expect("the repo is known")
+    }
+
+    /// Whatever the backfill asked for: repos of which nothing is indexed are followed without an identity. No signpost may run on it.
+    pub fn forget_identities(path: &Path) {
+        let db = Connection::open(path).expect("signpost made it");
+        db.execute_batch("DELETE FROM identities WHERE repo_id IN (SELECT repo_id FROM repos WHERE record_count = 0)")
+            .expect("it fits schema.sql");
+    }
+
     /// How many records are indexed.
     pub fn records(&self) -> i64 {
         let sum = "SELECT ifnull(sum(record_count), 0) FROM repo_collections";

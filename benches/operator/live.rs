@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use fake_network::Network;
+use fake_network::{AccountOptions, Curve, FakeHost, Network, Write};
+use serde_json::json;
 
-use crate::corpus::{manifests, one_manifest};
+use crate::corpus::{one_manifest, rkey};
 use crate::database::Database;
 use crate::report;
 use crate::signpost::{Signpost, database_path, directory};
@@ -15,28 +16,53 @@ const RECORDS_EACH: usize = 20;
 const FIRST: usize = 1_000_000;
 const COMMITS_EACH: usize = 20;
 
+/// What the commits are.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Matching(Curve),
+    /// In repos without any record inside the filter.
+    Outside,
+}
+
 /// 40,000 commits of one new record each, turn by turn over 2,000 repos.
-pub async fn run() {
+pub async fn k256() {
+    run("live", Kind::Matching(Curve::K256)).await;
+}
+
+/// The same, signed with the other curve.
+pub async fn p256() {
+    run("live_p256", Kind::Matching(Curve::P256)).await;
+}
+
+/// The same outside the filter, in repos of which nothing is indexed.
+pub async fn outside() {
+    run("live_outside", Kind::Outside).await;
+}
+
+async fn run(name: &str, kind: Kind) {
     let network = Network::start().await;
     let host = network.add_host();
-    let dids = host.create_accounts(REPOS);
+    let dids = create_accounts(&host, kind);
     for did in &dids {
-        host.load_records(did, manifests(did, 0..RECORDS_EACH));
+        host.load_records(did, (0..RECORDS_EACH).flat_map(|number| one_record(kind, did, number)));
     }
     let directory = directory();
     let path = database_path(&directory);
     let signpost = Signpost::start(&path, &network);
     let database = Database::open(&path);
     signpost.announce(&host).await;
-    database.wait_for_records(REPOS * RECORDS_EACH).await;
+    database.wait_for_repos(REPOS).await;
     // A firehose that never said anything has no cursor to come back to.
-    host.apply_writes(&dids[0], one_manifest(&dids[0], FIRST));
+    host.apply_writes(&dids[0], one_record(kind, &dids[0], FIRST));
     database.wait_for_cursors(host.latest_seq()).await;
     signpost.stop();
+    if kind == Kind::Outside {
+        Database::forget_identities(&path);
+    }
 
     for number in RECORDS_EACH..RECORDS_EACH + COMMITS_EACH {
         for did in &dids {
-            host.apply_writes(did, one_manifest(did, number));
+            host.apply_writes(did, one_record(kind, did, number));
         }
     }
     let commits = REPOS * COMMITS_EACH;
@@ -46,11 +72,19 @@ pub async fn run() {
     let took = started.elapsed();
     let used = signpost.usage().since(&before);
     // Each of them was applied, and none made signpost fetch a repo again.
-    database.wait_for_records(REPOS * RECORDS_EACH + 1 + commits).await;
+    database.wait_for_repos(REPOS).await;
+    let records = if kind == Kind::Outside { 0 } else { REPOS * RECORDS_EACH + 1 + commits };
+    assert_eq!(database.records(), records as i64);
+    assert!(dids.iter().all(|did| database.rev(did) == host.rev(did)), "a commit was not applied");
     assert_eq!(host.requests("com.atproto.sync.getRepo"), REPOS, "repos were fetched again");
+    let what = match kind {
+        Kind::Matching(Curve::K256) => "K-256, inside the filter",
+        Kind::Matching(Curve::P256) => "P-256, inside the filter",
+        Kind::Outside => "K-256, outside the filter, nothing indexed",
+    };
     report::line(
-        "live",
-        &format!("{commits} commits of one op in {REPOS} repos of {RECORDS_EACH} records and more"),
+        name,
+        &format!("{commits} commits of one op in {REPOS} repos of {RECORDS_EACH} records and more, {what}"),
         &[
             report::rate("commits", commits, took),
             report::cpu(&used),
@@ -58,4 +92,23 @@ pub async fn run() {
             report::mib("peak", used.peak_bytes),
         ],
     );
+}
+
+fn create_accounts(host: &FakeHost, kind: Kind) -> Vec<String> {
+    let curve = if let Kind::Matching(curve) = kind { curve } else { Curve::K256 };
+    (0..REPOS).map(|_| host.create_account(AccountOptions { curve, ..AccountOptions::default() })).collect()
+}
+
+fn one_record(kind: Kind, did: &str, number: usize) -> Vec<Write> {
+    const POST: &str = "app.bsky.feed.post";
+    match kind {
+        Kind::Matching(_) => one_manifest(did, number),
+        Kind::Outside => {
+            let text = format!(
+                "This is post {number}. There is nothing more to be said, and that takes about as long as it usually does."
+            );
+            let post = json!({ "$type": POST, "text": text, "langs": ["en"], "createdAt": "2026-03-01T12:00:00.000Z" });
+            vec![Write::put(POST, &rkey(number), post)]
+        }
+    }
 }

@@ -19,7 +19,8 @@ mod load;
 mod report;
 mod signpost;
 
-const BENCHES: [&str; 8] = ["binary", "list", "start", "crawl_large", "crawl_many", "live", "idle", "hostile"];
+const BENCHES: [&str; 10] =
+    ["binary", "list", "start", "crawl_large", "crawl_many", "live", "live_p256", "live_outside", "idle", "hostile"];
 
 #[tokio::main]
 async fn main() {
@@ -46,7 +47,9 @@ async fn main() {
             "start" => list::start().await,
             "crawl_large" => crawl::large().await,
             "crawl_many" => crawl::many().await,
-            "live" => live::run().await,
+            "live" => live::k256().await,
+            "live_p256" => live::p256().await,
+            "live_outside" => live::outside().await,
             "hostile" => hostile::run().await,
             _ => idle::run().await,
         }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::ApiError;
+use super::operator::{self, History};
 use super::router::xrpc_routes;
 use super::{Api, admin, surface};
 use crate::clock::Clock;
@@ -53,6 +54,12 @@ impl Readiness {
         self.0.send_replace(phase);
     }
 
+    /// Waits until it is in a phase.
+    pub(super) async fn until(&self, phase: Phase) {
+        // Fails only when the sender is gone, which is ours.
+        let _ = self.0.subscribe().wait_for(|now| *now == phase).await;
+    }
+
     /// The phase now.
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
@@ -68,14 +75,15 @@ struct Internal {
 }
 
 /// Everything that the internal listener answers.
-pub fn internal_router(api: Api, readiness: Readiness, clock: Clock) -> Router {
+pub fn internal_router(api: Api, readiness: Readiness, clock: Clock, history: History) -> Router {
     let (store, metrics, api) = (api.store.clone(), api.metrics.clone(), Arc::new(api));
     Router::new()
         .route("/metrics", get(metrics_text))
         .route("/hosts", get(hosts))
         .route("/ready", get(ready))
-        .layer(middleware::from_fn_with_state(metrics.clone(), surface::around_internal))
-        .with_state(Internal { store, metrics, readiness, clock })
+        .with_state(Internal { store, metrics: metrics.clone(), readiness: readiness.clone(), clock: clock.clone() })
+        .merge(operator::router(api.clone(), readiness, clock, history))
+        .layer(middleware::from_fn_with_state(metrics, surface::around_internal))
         .nest("/admin", admin::router(api.clone()))
         .merge(xrpc_routes().with_state(api))
 }
@@ -93,6 +101,8 @@ fn sizes(stats: Stats, clock_is_behind: bool) -> Sizes {
         records: stats.records,
         desynchronized_repos: stats.desynchronized_repos,
         truncated_repos: stats.truncated_repos,
+        firehoses_down: stats.firehoses_down,
+        longest_wait_seconds: stats.longest_wait_ms / 1000,
         waiting_accounts: stats.waiting_accounts,
         slowed_hosts: stats.slowed_hosts,
         collections: stats.collections,

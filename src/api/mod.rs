@@ -23,6 +23,7 @@ mod json_body;
 mod list_hosts;
 mod list_repos;
 mod list_repos_by_collection;
+mod operator;
 mod pages;
 mod query;
 mod request_crawl;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use connections::ConnectionLimits;
 pub use internal::{Phase, Readiness, internal_router};
+pub use operator::History;
 pub use router::public_router;
 pub use server::serve;
 

@@ -54,9 +54,9 @@ pub(super) async fn without_panic(metrics: &Metrics, answer: impl Future<Output 
     })
 }
 
-/// Adds the headers that tell a browser to run, embed and guess nothing.
+/// Adds the headers that tell a browser to run, embed and guess nothing; the operator's page says by itself what of it may run.
 pub(super) fn secure(response: &mut Response) {
     for (name, value) in SECURITY {
-        response.headers_mut().insert(name, value);
+        response.headers_mut().entry(name).or_insert(value);
     }
 }

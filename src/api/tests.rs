@@ -79,7 +79,12 @@ impl World {
         World {
             store: api.store.clone(),
             public: public_router(api.clone()),
-            internal: internal_router(api, readiness.clone(), crate::clock::Clock::default()),
+            internal: internal_router(
+                api,
+                readiness.clone(),
+                crate::clock::Clock::default(),
+                super::History::default(),
+            ),
             readiness,
             directory,
         }

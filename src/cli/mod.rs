@@ -6,10 +6,15 @@ pub mod admin;
 mod allocator;
 pub mod backup;
 pub mod check;
+mod columns;
+pub mod config;
 pub mod health;
 mod internal_call;
 mod logging;
+pub mod manual;
+pub mod request_crawl;
 pub mod serve;
+pub mod status;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,6 +45,9 @@ pub enum Command {
     /// Run the service
     #[command(long_about = include_str!("serve_about.txt"), after_long_help = include_str!("serve_after_help.txt"))]
     Serve(Box<Flags>),
+    /// Show how the signpost on this machine is
+    #[command(long_about = include_str!("status_about.txt"))]
+    Status(status::StatusFlags),
     /// Ask a running signpost on this machine whether it is ready
     #[command(long_about = include_str!("health_about.txt"))]
     Health(InternalAddrFlag),
@@ -49,6 +57,17 @@ pub enum Command {
     /// Check the database, and that its sums are those of its rows
     #[command(long_about = include_str!("check_about.txt"))]
     Check(DatabaseFlag),
+    /// Show every setting, its value and where that comes from
+    #[command(long_about = include_str!("config_about.txt"))]
+    Config(Box<config::ConfigFlags>),
+    /// Announce a host to relays
+    #[command(long_about = include_str!("request_crawl_about.txt"))]
+    RequestCrawl(request_crawl::RequestCrawlFlags),
+    /// Print the completions of a shell
+    #[command(long_about = include_str!("completions_about.txt"))]
+    Completions(manual::CompletionsFlags),
+    /// Write the manual pages into a directory
+    Man(manual::ManFlags),
     /// Tell a running signpost on this machine which hosts and accounts to keep out, fetch again or forget
     #[command(long_about = include_str!("admin_about.txt"), after_long_help = include_str!("admin_after_help.txt"))]
     Admin(Box<admin::AdminFlags>),
@@ -100,7 +119,7 @@ fn one_line(error: &clap::Error) -> String {
         if error.to_string().contains("Usage: signpost admin ") {
             return "no command: give a command of signpost admin (see signpost admin --help)".to_owned();
         }
-        return "no command: give serve, health, admin, backup or check (see signpost --help)".to_owned();
+        return "no command: give serve, or another of those that signpost --help lists".to_owned();
     }
     let text = error.to_string();
     let problem = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -138,7 +157,7 @@ mod tests {
     #[test]
     fn a_line_that_makes_no_sense_is_answered_in_one_line() {
         let cases = [
-            ("signpost", "no command: give serve, health, admin, backup or check (see signpost --help)"),
+            ("signpost", "no command: give serve, or another of those that signpost --help lists"),
             ("signpost admin", "no command: give a command of signpost admin (see signpost admin --help)"),
             ("signpost admin dance", "unrecognized subcommand 'dance' (see signpost --help)"),
             ("signpost dance", "unrecognized subcommand 'dance' (see signpost --help)"),

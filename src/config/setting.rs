@@ -2,6 +2,7 @@
 //!
 //! Owns the names and defaults, and the error line; what a value means is in `values`.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 
@@ -118,14 +119,31 @@ impl ConfigError {
     }
 }
 
+/// A setting as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveSetting {
+    /// Its flag.
+    pub flag: &'static str,
+    /// Its value as it was given; None: it has none.
+    pub value: Option<String>,
+    /// What carried the value.
+    pub source: Source,
+}
+
 /// Finds and reads the settings of one command.
 pub(super) struct Resolver<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
+    found: RefCell<Vec<EffectiveSetting>>,
 }
 
 impl<'a> Resolver<'a> {
     pub(super) fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Resolver<'a> {
-        Resolver { variable }
+        Resolver { variable, found: RefCell::default() }
+    }
+
+    /// What was found so far, in the order in which it was asked for.
+    pub(super) fn into_found(self) -> Vec<EffectiveSetting> {
+        self.found.into_inner()
     }
 
     /// The value of a setting that has a default. `read` gives the problem as text on failure.
@@ -147,8 +165,12 @@ impl<'a> Resolver<'a> {
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Option<T>, ConfigError> {
         let Some((origin, value)) = self.find(setting, flag)? else {
+            let source = Source::Default(setting.flag);
+            self.found.borrow_mut().push(EffectiveSetting { flag: setting.flag, value: None, source });
             return Ok(None);
         };
+        let found = EffectiveSetting { flag: setting.flag, value: Some(value.clone()), source: origin };
+        self.found.borrow_mut().push(found);
         match read(&value) {
             Ok(read) => Ok(Some(read)),
             Err(problem) => Err(ConfigError { origin, value, problem: one_line(&problem) }),

@@ -1,62 +1,36 @@
-//! A repo's job: resolve the identity, require that it names this host, fetch (`com.atproto.sync.getRepo`), verify, replace. The other kinds
-//! of job are the first steps of it alone.
+//! A repo's job: look whether anything in it matches, resolve the identity, require that it names this host, fetch
+//! (`com.atproto.sync.getRepo`, or parts), verify, replace. The other kinds of job are single steps of it. A repo of which nothing matches
+//! needs no identity: its hashes show it, whoever signed them.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::get_record::{self, Part};
 use super::long_fetches::LongFetches;
+use super::outcome::{Failure, Found, fail, finish};
+use super::ways::Ways;
 use super::{Crawler, Ended};
 use crate::clock::Clock;
-use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus, full_jitter};
-use crate::identity::{Asker, Identity, IdentityError, Spent};
+use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus};
+use crate::identity::{Asker, Identity, IdentityError};
 use crate::index::{self, Replaced};
 use crate::metrics;
 use crate::repo::commit::CommitError;
-use crate::repo::{self, KeepLimits, PublicKey, RepoError, Snapshot, Trust};
-use crate::store::{Durability, HostId, JobKind, RepoJob, Status, StoreError, Tx, TxResult, Urgency};
-use crate::syntax::{CollectionFilter, Did, Host, Rev};
+use crate::repo::{self, Commit, PublicKey, RepoError, Snapshot, Trust};
+use crate::store::{Durability, HostId, JobKind, Owner, RepoJob, Status, StoreError, Tx, TxResult, Urgency};
+use crate::syntax::Rev;
 
-/// For what a moment may heal: the network, a host in trouble, a stale answer.
-const RETRY_CAP: Duration = Duration::from_secs(3600);
-/// For what its owner has to mend: a broken repo is not fetched whole every hour.
-const BROKEN_RETRY_CAP: Duration = Duration::from_secs(12 * 3600);
+/// So many bytes are hashed in less time than it takes to hand them to another thread and back, some times over.
+const SHORT_WORK_BYTES: usize = 64 << 10;
 
-/// A host that names an account of another is not believed again at once.
-const REFUSED_FOR: Duration = Duration::from_secs(60);
-
-/// Why a repo could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("{0}")]
-    Host(#[from] HostError),
-    #[error("identity: {0}")]
-    Identity(#[from] IdentityError),
-    #[error("repo: {0}")]
-    Repo(#[from] RepoError),
-    #[error("the DID document names {} as its PDS", .0.as_ref().map_or("no host", |host| host.as_str()))]
-    NotAtThisHost(Option<Host>),
-    #[error("the DID document has no usable #atproto signing key")]
-    NoSigningKey,
-    #[error("it takes long to come, and too many others do at this time")]
-    Crowded,
-    #[error("the host answered with an older rev than it showed before")]
-    Stale,
-}
-
-/// What was found, when nothing failed.
-pub(crate) enum Found {
-    Replaced(index::Replacement),
-    Refreshed,
-    StatusAsked,
-    Inactive(Status),
-    Gone,
-    Overtaken,
-    NoRoom,
-}
-
-pub(super) async fn work(crawler: &Crawler, long_fetches: &LongFetches, job: RepoJob) -> Result<Ended, StoreError> {
-    match attempt(crawler, long_fetches, &job).await? {
+pub(super) async fn work(
+    crawler: &Crawler,
+    ways: &Ways,
+    long_fetches: &LongFetches,
+    job: RepoJob,
+) -> Result<Ended, StoreError> {
+    match attempt(crawler, ways, long_fetches, &job).await? {
         Ok(found) => {
             crawler.metrics.crawl_job(metrics::JobKind::Repo, found.label());
             finish(crawler, &job, found).await?;
@@ -75,11 +49,26 @@ pub(super) async fn work(crawler: &Crawler, long_fetches: &LongFetches, job: Rep
 
 async fn attempt(
     crawler: &Crawler,
+    ways: &Ways,
     long_fetches: &LongFetches,
     job: &RepoJob,
 ) -> Result<Result<Found, Failure>, StoreError> {
     if job.kind == JobKind::Status {
         return ask_status(crawler, job).await;
+    }
+    let mut part = None;
+    if job.kind == JobKind::Repo && ways.asks_first(job, Instant::now()) {
+        part = match long_fetches.run(get_record::probe(crawler, ways, job)).await {
+            Some(Ok(part)) => part,
+            Some(Err(failure)) => return Ok(Err(failure)),
+            None => return Ok(Err(Failure::Crowded)),
+        };
+    }
+    if let Some(Part { sight, .. }) = &part
+        && !sight.has_match
+        && job.owner == Owner::Hearsay
+    {
+        return take_unmatched(crawler, job, sight.commit.clone()).await;
     }
     let key = match signing_key(job, crawler.look_ups.resolve(&job.did, asker(job)).await) {
         Ok(Some(key)) => key,
@@ -91,12 +80,57 @@ async fn attempt(
         crawler.store.write(Durability::Replayable, move |tx| index::identity_resolved(tx, &job, &did_key)).await?;
         return Ok(Ok(Found::Refreshed));
     }
-    let car = match long_fetches.run(crawler.client.get_repo(&job.host, &job.did)).await {
-        Some(Ok(car)) => car,
-        Some(Err(error)) => return Ok(refusal(&error).ok_or(error.into())),
+    let fetched = match long_fetches.run(fetch(crawler, ways, job, part)).await {
+        Some(Ok(fetched)) => fetched,
+        Some(Err(failure)) => return Ok(Err(failure)),
         None => return Ok(Err(Failure::Crowded)),
     };
-    replace(crawler, job, car, key).await
+    match fetched {
+        Fetched::Refused(found) => Ok(Ok(found)),
+        Fetched::Repo(way, car) => replace(crawler, ways, job, way, car, key).await,
+    }
+}
+
+enum Fetched {
+    Repo(Way, RepoCar),
+    Refused(Found),
+}
+
+/// What an archive has of a repo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// All of it.
+    Whole,
+    /// What the filter's ranges need.
+    Part,
+}
+
+/// Fetches the repo in part, where that is the lesser cost and it comes to its end, else whole.
+async fn fetch(crawler: &Crawler, ways: &Ways, job: &RepoJob, part: Option<Part>) -> Result<Fetched, Failure> {
+    if let Some(part) = part.filter(|part| ways.takes_part(job, &part.sight, Instant::now()))
+        && let Some(archive) = get_record::complete(crawler, ways, job, part).await?
+    {
+        return Ok(Fetched::Repo(Way::Part, RepoCar::part(archive.into_bytes())));
+    }
+    let answer = crawler.client.get_repo(&job.host, &job.did).await;
+    crawler.metrics.repo_call("getRepo", answer.as_ref().map_or(0, |car| car.bytes.len() as u64));
+    match answer {
+        Ok(car) => Ok(Fetched::Repo(Way::Whole, car)),
+        Err(error) => refusal(&error).map(Fetched::Refused).ok_or(error.into()),
+    }
+}
+
+/// Nothing in the repo matches: its chain can be followed from now on, and whose it is need not be asked.
+async fn take_unmatched(
+    crawler: &Crawler,
+    job: &RepoJob,
+    commit: Commit,
+) -> Result<Result<Found, Failure>, StoreError> {
+    crawler.metrics.repo_taken("unmatched");
+    let job = job.clone();
+    let replaced =
+        crawler.store.write(Durability::Replayable, move |tx| index::take_unmatched(tx, &job, &commit)).await?;
+    Ok(found(replaced))
 }
 
 fn asker(job: &RepoJob) -> Asker<'_> {
@@ -180,19 +214,25 @@ pub(crate) fn signing_key(
 
 async fn replace(
     crawler: &Crawler,
+    ways: &Ways,
     job: &RepoJob,
+    way: Way,
     car: RepoCar,
     key: PublicKey,
 ) -> Result<Result<Found, Failure>, StoreError> {
     let did_key = key.to_did_key();
-    let mut car = match make_room(crawler, car).await {
+    let mut car = match make_room(crawler, way, car).await {
         Ok(car) => car,
         Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
-    let snapshot = match verify(crawler, job, &car.bytes, key).await? {
+    let snapshot = match verify(crawler, ways, job, way, &car.bytes, key).await {
         Ok(snapshot) => snapshot,
         Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
+    if way == Way::Whole {
+        ways.note(job.host_id, car.bytes.len() as u64, snapshot.records().len() > 0 || snapshot.over_limit > 0);
+    }
+    crawler.metrics.repo_taken(if way == Way::Whole { "whole" } else { "part" });
     car.know_only(snapshot.kept_bytes());
     let claimed = job.clone();
     let replaced = crawler
@@ -205,19 +245,25 @@ async fn replace(
             replaced
         })
         .await?;
-    Ok(match replaced {
+    Ok(found(replaced))
+}
+
+fn found(replaced: Replaced) -> Result<Found, Failure> {
+    match replaced {
         Replaced::Done(changed) => Ok(Found::Replaced(changed)),
         Replaced::Overtaken => Ok(Found::Overtaken),
         Replaced::NoRoom => Ok(Found::NoRoom),
         Replaced::Stale => Err(Failure::Stale),
-    })
+    }
 }
 
 /// Waits for the memory that the verification takes, which the archive's lengths tell.
-async fn make_room(crawler: &Crawler, car: RepoCar) -> Result<RepoCar, Failure> {
-    crawler.metrics.repo_fetched(if car.is_on_disk() { "disk" } else { "memory" });
+async fn make_room(crawler: &Crawler, way: Way, car: RepoCar) -> Result<RepoCar, Failure> {
+    if way == Way::Whole {
+        crawler.metrics.repo_fetched(if car.is_on_disk() { "disk" } else { "memory" });
+    }
     let (bytes, keep) = (car.bytes.clone(), crawler.keep);
-    let needed_bytes = blocking(move || repo::memory_needed(&bytes, &keep)).await?;
+    let needed_bytes = work_on(car.bytes.len(), move || repo::memory_needed(&bytes, &keep)).await?;
     Ok(crawler.client.make_room(car, needed_bytes).await?)
 }
 
@@ -232,27 +278,27 @@ fn rejected(crawler: &Crawler, failure: Failure) -> Failure {
 /// when its tree was verified before, or when the PLC directory knows the key that signed it.
 async fn verify(
     crawler: &Crawler,
+    ways: &Ways,
     job: &RepoJob,
+    way: Way,
     car: &Bytes,
     key: PublicKey,
-) -> Result<Result<Snapshot, Failure>, StoreError> {
-    let did = job.did.clone();
-    let trust = crawler.store.read(move |tx| first_trust(tx, &did, key)).await?;
-    let refused = match open(crawler, job, car.clone(), trust).await {
+) -> Result<Snapshot, Failure> {
+    let refused = match open(crawler, ways, job, way, car.clone(), first_trust(job, key)).await {
         Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
-        opened => return Ok(opened.map_err(Failure::from)),
+        opened => return opened.map_err(Failure::from),
     };
-    let trust = match second_trust(refused, crawler.look_ups.earlier_keys(&job.did, asker(job)).await) {
-        Ok(trust) => trust,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    Ok(open(crawler, job, car.clone(), trust).await.map_err(Failure::from))
+    let trust = second_trust(refused, crawler.look_ups.earlier_keys(&job.did, asker(job)).await)?;
+    open(crawler, ways, job, way, car.clone(), trust).await.map_err(Failure::from)
 }
 
 /// The current key, and the tree that was verified before.
-pub(crate) fn first_trust(tx: &Tx, did: &Did, key: PublicKey) -> TxResult<Trust> {
-    let data = tx.repo(did)?.and_then(|repo| repo.verified).map(|(_, data)| data);
-    Ok(Trust { keys: vec![key], data })
+pub(crate) fn first_trust(job: &RepoJob, key: PublicKey) -> Trust {
+    let data = match job.owner {
+        Owner::Hearsay => None,
+        Owner::Known { data } => data,
+    };
+    Trust { keys: vec![key], data }
 }
 
 /// When the first trust refused the commit: the keys that the account had before, if there are any.
@@ -267,142 +313,44 @@ pub(crate) fn second_trust(
     }
 }
 
-async fn open(crawler: &Crawler, job: &RepoJob, car: Bytes, trust: Trust) -> Result<Snapshot, RepoError> {
+async fn open(
+    crawler: &Crawler,
+    ways: &Ways,
+    job: &RepoJob,
+    way: Way,
+    car: Bytes,
+    trust: Trust,
+) -> Result<Snapshot, RepoError> {
     let (did, filter, clock) = (job.did.clone(), crawler.store.filter().clone(), crawler.clock.clone());
-    let (host_id, keep) = (job.host_id, crawler.keep);
-    blocking(move || open_noting_clock(car, &did, &trust, host_id, &filter, &keep, &clock)).await
+    let (host_id, keep, size_bytes) = (job.host_id, crawler.keep, car.len());
+    let ranges = if way == Way::Part { ways.ranges.clone() } else { Vec::new() };
+    work_on(size_bytes, move || {
+        let now_micros = clock.judging_micros();
+        let opened = match way {
+            Way::Whole => repo::open_repo(car, &did, &trust, now_micros, &filter, &keep),
+            Way::Part => repo::open_sparse(car, &did, &trust, now_micros, &filter, &ranges, &keep),
+        };
+        note_clock(&clock, host_id, opened.as_ref().map(|snapshot| &snapshot.commit.rev));
+        opened
+    })
+    .await
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs at once what so many bytes make short; longer work goes where blocking harms nobody.
+async fn work_on<T: Send + 'static>(size_bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if size_bytes <= SHORT_WORK_BYTES {
+        return work();
+    }
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// Opens a repo; its rev is its host's vote on whether it is our clock that is wrong.
-pub(crate) fn open_noting_clock(
-    car: Bytes,
-    did: &Did,
-    trust: &Trust,
-    host_id: HostId,
-    filter: &CollectionFilter,
-    keep: &KeepLimits,
-    clock: &Clock,
-) -> Result<Snapshot, RepoError> {
-    let opened = repo::open_repo(car, did, trust, clock.judging_micros(), filter, keep);
-    let rev = match &opened {
-        Ok(snapshot) => Some(&snapshot.commit.rev),
-        Err(RepoError::Commit(CommitError::FutureRev(rev))) => Some(rev),
-        Err(_) => None,
+/// A commit's rev is its host's vote on whether it is our clock that is wrong.
+pub(crate) fn note_clock(clock: &Clock, host_id: HostId, opened: Result<&Rev, &RepoError>) {
+    let rev = match opened {
+        Ok(rev) => rev,
+        Err(RepoError::Commit(CommitError::FutureRev(rev))) => rev,
+        Err(_) => return,
     };
-    if let Some(rev) = rev {
-        clock.refuses(host_id.0, rev.timestamp_micros());
-    }
-    opened
-}
-
-async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), StoreError> {
-    let job = job.clone();
-    match found {
-        Found::Replaced(changed) => {
-            crawler.metrics.records_written(changed.written);
-            crawler.metrics.records_deleted(changed.deleted);
-            crawler.metrics.records_skipped("undecodable", changed.skipped);
-            crawler.metrics.records_skipped("indexed_uncanonical", changed.uncanonical);
-            crawler.metrics.records_skipped("over_limit", changed.over_limit);
-            Ok(())
-        }
-        Found::Refreshed | Found::StatusAsked | Found::Overtaken | Found::NoRoom => Ok(()),
-        Found::Gone => {
-            let deleted = crawler.store.write(Durability::Replayable, move |tx| index::fetched_gone(tx, &job)).await?;
-            crawler.metrics.records_deleted(deleted);
-            Ok(())
-        }
-        Found::Inactive(status) => {
-            crawler.store.write(Durability::Replayable, move |tx| index::fetched_inactive(tx, &job, status)).await
-        }
-    }
-}
-
-async fn fail(crawler: &Crawler, job: RepoJob, failure: Failure) -> Result<Ended, StoreError> {
-    let ended = failure.ended();
-    let retry_in = full_jitter(job.attempts, crawler.timing.retry_base, failure.retry_cap());
-    crawler.store.write(Durability::Replayable, move |tx| failure.write(tx, &job, retry_in)).await?;
-    Ok(ended)
-}
-
-impl Found {
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Found::Replaced(_) => "done",
-            Found::Refreshed => "identity_refreshed",
-            Found::StatusAsked => "status_asked",
-            Found::Inactive(_) => "inactive",
-            Found::Gone => "gone",
-            Found::Overtaken => "overtaken",
-            Found::NoRoom => "account_limit",
-        }
-    }
-}
-
-impl Failure {
-    fn reason(&self) -> &'static str {
-        match self {
-            Failure::Host(error) => error.reason(),
-            Failure::Identity(error) => error.reason(),
-            Failure::Repo(error) => error.reason(),
-            Failure::NotAtThisHost(_) => "not_at_this_host",
-            Failure::NoSigningKey => "no_signing_key",
-            Failure::Crowded => "crowded",
-            Failure::Stale => "stale",
-        }
-    }
-
-    /// How long the host, or whoever serves the DID document, wants or ought to be left alone.
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Failure::Host(error) | Failure::Identity(IdentityError::Fetch(error)) => error.retry_after(),
-            Failure::Identity(IdentityError::Budget { retry_after, .. }) => Some(*retry_after),
-            _ => None,
-        }
-    }
-
-    /// Writes it down, with the time until the next attempt.
-    pub(crate) fn write(&self, tx: &Tx, job: &RepoJob, retry_in: Duration) -> TxResult<()> {
-        let words = self.to_string();
-        if let Some(wait) = self.retry_after() {
-            return tx.postpone_job(job.job_id, &words, wait);
-        }
-        if self.ended() == Ended::Unreachable {
-            tx.give_up_reindex(job.host_id)?;
-        }
-        let is_another_hosts = match self {
-            Failure::NotAtThisHost(named) => index::not_at_this_host(tx, job, named.as_ref())?,
-            _ => false,
-        };
-        let least = if is_another_hosts { REFUSED_FOR } else { Duration::ZERO };
-        tx.fail_job(job.job_id, &words, least + retry_in)
-    }
-
-    /// Only the host itself can pause its other jobs: a DID document may come from anywhere. One whose look-ups wait does so.
-    pub(crate) fn ended(&self) -> Ended {
-        match self {
-            Failure::Host(error) => match error.retry_after() {
-                Some(wait) => Ended::Wait(wait),
-                None if error.is_answer() => Ended::Answered,
-                None => Ended::Unreachable,
-            },
-            Failure::Identity(IdentityError::Budget { spent: Spent::Host, retry_after }) => Ended::Wait(*retry_after),
-            _ => Ended::Answered,
-        }
-    }
-
-    fn retry_cap(&self) -> Duration {
-        match self {
-            Failure::Host(HostError::TooLarge { .. })
-            | Failure::Repo(_)
-            | Failure::NotAtThisHost(_)
-            | Failure::NoSigningKey => BROKEN_RETRY_CAP,
-            Failure::Host(_) | Failure::Identity(_) | Failure::Crowded | Failure::Stale => RETRY_CAP,
-        }
-    }
+    clock.refuses(host_id.0, rev.timestamp_micros());
 }

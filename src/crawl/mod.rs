@@ -4,9 +4,12 @@
 
 mod forget;
 mod gate;
+mod get_record;
 pub(crate) mod get_repo;
 pub(crate) mod list_repos;
 mod long_fetches;
+pub(crate) mod outcome;
+mod ways;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use crate::repo::KeepLimits;
 use crate::store::{Durability, HostId, JobId, Store, StoreError};
 use gate::Gate;
 use long_fetches::LongFetches;
+use ways::Ways;
 
 pub use forget::run as run_forget;
 
@@ -122,10 +126,11 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
     let mut running: HashMap<Id, Running> = HashMap::new();
     let mut gate = Gate::new(REPO_JOBS, REPO_JOBS_PER_HOST, crawler.timing.retry_base);
     let (long_fetches, mut stepped_aside) = LongFetches::new(crawler.timing.long_fetch);
+    let ways = Arc::new(Ways::new(crawler.store.filter()));
     let mut leases = tokio::time::interval(RENEW_LEASES);
     leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next_at = fill(&crawler, &long_fetches, &mut gate, &mut tasks, &mut running).await?;
+        let next_at = fill(&crawler, &ways, &long_fetches, &mut gate, &mut tasks, &mut running).await?;
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = crawler.store.signals().crawl.notified() => {}
@@ -162,6 +167,7 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
 /// Claims what is due and free to be worked on; answers when there may be more.
 async fn fill(
     crawler: &Crawler,
+    ways: &Arc<Ways>,
     long_fetches: &LongFetches,
     gate: &mut Gate,
     tasks: &mut JoinSet<Result<Ended, StoreError>>,
@@ -192,9 +198,9 @@ async fn fill(
         }
         for job in repos {
             gate.started(job.host_id);
-            let (crawler, long_fetches) = (crawler.clone(), long_fetches.clone());
+            let (crawler, ways, long_fetches) = (crawler.clone(), ways.clone(), long_fetches.clone());
             let (job_id, host) = (job.job_id, job.host_id);
-            let abort = tasks.spawn(async move { get_repo::work(&crawler, &long_fetches, job).await });
+            let abort = tasks.spawn(async move { get_repo::work(&crawler, &ways, &long_fetches, job).await });
             let kind = RunningKind::Repo { begun_at: now, is_aside: false };
             running.insert(abort.id(), Running { job: job_id, host, kind, abort });
         }

@@ -65,6 +65,12 @@ impl Client {
 }
 
 impl RepoCar {
+    /// A part of a repo that was fetched bit by bit, of `Client::PART_BYTES` at most.
+    pub fn part(bytes: Bytes) -> RepoCar {
+        let (_memory, known) = Default::default();
+        RepoCar { bytes, _memory, known, place: None }
+    }
+
     /// Whether it was too large for memory, or there was no room in it.
     pub fn is_on_disk(&self) -> bool {
         self.place.is_some()

@@ -5,6 +5,7 @@
 //! Invariant: no call outlives its timeout, holds more than its size limit, follows a redirect, or reaches an address
 //! that the policy forbids.
 
+mod announce;
 mod backoff;
 mod body;
 mod bucket;
@@ -13,6 +14,7 @@ mod client;
 mod describe_server;
 mod dial;
 mod error;
+mod get_record;
 mod get_repo;
 mod guard;
 mod limits;
@@ -28,6 +30,7 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announcer;
 pub use backoff::full_jitter;
 pub use bucket::Bucket;
 pub use client::Client;

@@ -84,14 +84,19 @@ pub fn fetched_inactive(tx: &Tx, job: &RepoJob, status: Status) -> TxResult<()> 
 }
 
 /// A job that only refreshed the identity: the key of the coming commits. Commits that are held were signed with the key before: when it
-/// changed they cannot be verified any more, and the repo is fetched instead.
+/// changed they cannot be verified any more, and the repo is fetched instead. A repo that had no identity has one from now on if events
+/// wait to be verified with it: else its commit would pass for one that was.
 pub fn identity_resolved(tx: &Tx, job: &RepoJob, did_key: &str) -> TxResult<()> {
     if !tx.is_claimed(job)? {
         return Ok(());
     }
-    let is_another = tx.signing_key(job.repo_id)?.is_some_and(|known| known != did_key);
-    tx.set_signing_key(job.repo_id, did_key)?;
-    if is_another && !tx.held_events(job.repo_id, job.host_id)?.is_empty() {
+    let known = tx.signing_key(job.repo_id)?;
+    let is_another = known.as_ref().is_some_and(|known| known != did_key);
+    let has_waiting = !tx.held_events(job.repo_id, job.host_id)?.is_empty();
+    if known.is_some() || has_waiting {
+        tx.set_signing_key(job.repo_id, did_key)?;
+    }
+    if is_another && has_waiting {
         tx.queue_repo(job.host_id, job.repo_id, JobKind::Repo, Urgency::First)?;
     }
     tx.finish_repo_job(job.job_id)

@@ -4,7 +4,8 @@ use super::account::{account_gone, account_status};
 use super::legacy;
 use super::records::{RowCounts, RowWriter};
 use super::verdict::{
-    CommitFact, Desync, Event, Fact, Flaw, LegacyCommit, ProvenCommit, RecordChange, Rejected, Verdict, verdict,
+    CommitFact, Desync, Event, Fact, Flaw, LegacyCommit, ProvenCommit, RecordChange, Rejected, SyncedCommit, Verdict,
+    verdict,
 };
 use crate::repo::{DagCid, car};
 use crate::store::{Holding, HostId, JobKind, RepoId, RepoState, Status, Tx, TxResult, Urgency};
@@ -65,12 +66,20 @@ pub fn ingest_held(
                 let repo = RepoState { busy: false, has_key: false, ..repo };
                 let verdict = judge(tx, from, &mut event, Some(&repo))?;
                 act(tx, from, &event, Some(&repo), verdict, &mut ingested)?;
+                if verdict == Verdict::Desync(Desync::Flaw(Flaw::BadSignature)) && !tx.has_records(repo.id)? {
+                    // The identity was asked for because of this event. What was known of the repo before is nobody's word.
+                    tx.forget_identity(repo.id)?;
+                }
                 verdict
             }
             None => Verdict::Ignore(super::Ignored::UnknownRepo),
         };
-        tx.drop_held(repo_id, from, event.seq)?;
         ingested.verdicts.push(verdict);
+        // It stays held for the job that it was given.
+        if verdict == Verdict::Identify {
+            return Ok(ingested);
+        }
+        tx.drop_held(repo_id, from, event.seq)?;
     }
     if let Some(last) = last {
         tx.drop_held(repo_id, from, last)?;
@@ -147,6 +156,7 @@ fn act(
             tx.mark_desynchronized(repo.id)?;
             tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::First)
         }
+        (Verdict::Identify, Some(repo)) => identify(tx, from, event, repo),
         (Verdict::Claim, Some(repo)) => tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::InTurn),
         // Its own host sent it, so what the repo really holds is looked at with the next comparison.
         (Verdict::Reject(Rejected::BadSignature), Some(repo)) => tx.mark_unproven(repo.id),
@@ -161,7 +171,15 @@ fn act(
         }
         (Verdict::Ignore(_) | Verdict::Reject(_), _) => Ok(()),
         // `verdict` never answers these for a repo that is not known.
-        (Verdict::Apply | Verdict::ApplyUnproven | Verdict::Hold | Verdict::Desync(_) | Verdict::Claim, None) => Ok(()),
+        (
+            Verdict::Apply
+            | Verdict::ApplyUnproven
+            | Verdict::Hold
+            | Verdict::Desync(_)
+            | Verdict::Claim
+            | Verdict::Identify,
+            None,
+        ) => Ok(()),
     }
 }
 
@@ -177,7 +195,9 @@ fn apply(tx: &Tx, event: &Event, repo: &RepoState, ingested: &mut Ingested) -> T
             }
             tx.set_repo_commit(repo.id, rev, commit.head, commit.data)
         }
-        Fact::Sync { rev: Some(rev), commit: Ok((head, data)) } => tx.set_repo_commit(repo.id, rev, *head, *data),
+        Fact::Sync { rev: Some(rev), commit: Ok(SyncedCommit { head, data, .. }) } => {
+            tx.set_repo_commit(repo.id, rev, *head, *data)
+        }
         // It may be moving, and this be the old host's last word. The job of the new one decides; if it stays, its host is asked again.
         Fact::Account { active: false, .. } if tx.is_claimed_elsewhere(repo.id, repo.host_id)? => {
             tx.queue_repo(repo.host_id, repo.id, JobKind::Status, Urgency::Later)
@@ -191,6 +211,15 @@ fn apply(tx: &Tx, event: &Event, repo: &RepoState, ingested: &mut Ingested) -> T
         // `verdict` never answers Apply for what is flawed.
         Fact::Commit(_) | Fact::Sync { .. } => Ok(()),
     }
+}
+
+/// Asks for the identity, and keeps the event until it is known. When there is no room for it, the repo is fetched instead.
+fn identify(tx: &Tx, from: HostId, event: &Event, repo: &RepoState) -> TxResult<()> {
+    let kind = match tx.hold_event(repo.id, from, event.seq, &event.frame)? {
+        Holding::Held => JobKind::Identity,
+        Holding::Overflow => JobKind::Repo,
+    };
+    tx.queue_repo(from, repo.id, kind, Urgency::First)
 }
 
 fn hold(tx: &Tx, from: HostId, event: &Event, repo: &RepoState) -> TxResult<()> {

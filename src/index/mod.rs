@@ -17,8 +17,8 @@ pub use account::{fetched_gone, fetched_inactive, fetched_status, identity_resol
 pub use event::{Ingested, ingest, ingest_held};
 pub use legacy::{LegacyOp, LegacyProof};
 pub use listing::{Listed, Suspect, ask_after_missing, list_page, settle_suspects};
-pub use snapshot::{Replaced, Replacement, replace_repo};
+pub use snapshot::{Replaced, Replacement, replace_repo, take_unmatched};
 pub use verdict::{
-    CommitFact, Desync, Event, Fact, Flaw, Ignored, LegacyCommit, ProvenCommit, RecordChange, Rejected, Verdict,
-    verdict,
+    Author, CommitFact, Desync, Event, Fact, Flaw, Ignored, LegacyCommit, ProvenCommit, RecordChange, Rejected,
+    SyncedCommit, Verdict, verdict,
 };

@@ -6,8 +6,8 @@ use std::slice::Iter;
 use super::account::no_room;
 use super::records::RowWriter;
 use crate::repo::dag_cbor::record_to_json;
-use crate::repo::{DagCid, SkipReason, Snapshot, SnapshotRecord};
-use crate::store::{RepoId, RepoJob, StoredRecord, Tx, TxResult};
+use crate::repo::{Commit, DagCid, SkipReason, Snapshot, SnapshotRecord};
+use crate::store::{JobKind, RepoId, RepoJob, RepoState, StoredRecord, Tx, TxResult, Urgency};
 
 /// What came of a fetched repo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,21 +41,12 @@ pub struct Replacement {
 
 /// Replaces the repo as a whole, in one transaction with its commit, its key and the end of its job.
 pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) -> TxResult<Replaced> {
-    let Some(repo) = tx.repo(&job.did)? else { return Ok(Replaced::Overtaken) };
-    if !tx.is_claimed(job)? {
-        return Ok(Replaced::Overtaken);
-    }
     let commit = &snapshot.commit;
+    let repo = match claimed_repo(tx, job, commit)? {
+        Ok(repo) => repo,
+        Err(replaced) => return Ok(replaced),
+    };
     let moved = repo.host_id != job.host_id;
-    if let Some((known, _)) = &repo.verified
-        && !moved
-        && commit.rev < *known
-    {
-        // A stale answer, or a host that was restored from a backup: what it lists from now on tells which.
-        tx.set_stale_head(repo.id, commit.cid)?;
-        tx.relist_host(job.host_id)?;
-        return Ok(Replaced::Stale);
-    }
     if !moved && !repo.active {
         // An account that is not active is fetched only when it comes back: switched on again, or no longer elsewhere.
         tx.set_repo_status(repo.id, true, None)?;
@@ -83,6 +74,45 @@ pub fn replace_repo(tx: &Tx, job: &RepoJob, snapshot: &Snapshot, did_key: &str) 
     tx.set_signing_key(repo.id, did_key)?;
     tx.finish_repo_job(job.job_id)?;
     Ok(Replaced::Done(changed))
+}
+
+/// Takes in a repo whose hashes show that nothing in it matches: its chain can be followed from now on. Nobody was asked whose it is, so
+/// it stays unlisted; if somebody was meanwhile, the job begins once more and asks too.
+pub fn take_unmatched(tx: &Tx, job: &RepoJob, commit: &Commit) -> TxResult<Replaced> {
+    let repo = match claimed_repo(tx, job, commit)? {
+        Ok(repo) => repo,
+        Err(replaced) => return Ok(replaced),
+    };
+    if repo.host_id != job.host_id || repo.has_key {
+        tx.queue_repo(job.host_id, repo.id, JobKind::Repo, Urgency::First)?;
+        tx.finish_repo_job(job.job_id)?;
+        return Ok(Replaced::Overtaken);
+    }
+    if !repo.active {
+        tx.set_repo_status(repo.id, true, None)?;
+    }
+    tx.set_repo_commit(repo.id, &commit.rev, commit.cid, commit.data)?;
+    tx.clear_doubts(repo.id)?;
+    tx.finish_repo_job(job.job_id)?;
+    Ok(Replaced::Done(Replacement::default()))
+}
+
+/// The repo, when the claim still stands and the commit is not older than what is known of it; else what became of the job.
+fn claimed_repo(tx: &Tx, job: &RepoJob, commit: &Commit) -> TxResult<Result<RepoState, Replaced>> {
+    let Some(repo) = tx.repo(&job.did)? else { return Ok(Err(Replaced::Overtaken)) };
+    if !tx.is_claimed(job)? {
+        return Ok(Err(Replaced::Overtaken));
+    }
+    if let Some((known, _)) = &repo.verified
+        && repo.host_id == job.host_id
+        && commit.rev < *known
+    {
+        // A stale answer, or a host that was restored from a backup: what it lists from now on tells which.
+        tx.set_stale_head(repo.id, commit.cid)?;
+        tx.relist_host(job.host_id)?;
+        return Ok(Err(Replaced::Stale));
+    }
+    Ok(Ok(repo))
 }
 
 /// Both sides ascend by path: one pass finds what is gone, and makes room; a second one what is new or differs.

@@ -2,6 +2,7 @@
 
 mod legacy_commits;
 mod limits;
+mod no_identity;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,8 @@ fn known() -> RepoState {
 
 /// The commit that continues [`known`].
 fn next() -> CommitFact {
-    let proven = ProvenCommit { head: cid(40), data: cid(4), changes: Vec::new(), legacy: None };
+    let proven =
+        ProvenCommit { head: cid(40), data: cid(4), author: Author::Account, changes: Vec::new(), legacy: None };
     CommitFact { rev: Some(rev(4)), since: Some(rev(3)), prev_data: Some(cid(3)), proof: Ok(proven) }
 }
 
@@ -63,12 +65,21 @@ fn flawed(flaw: Flaw) -> Fact {
 
 fn legacy(proof: Option<LegacyProof>) -> Fact {
     let legacy = LegacyCommit { blocks: Bytes::new(), ops: Vec::new(), proof };
-    let proven = ProvenCommit { head: cid(40), data: cid(4), changes: Vec::new(), legacy: Some(legacy) };
+    let proven = ProvenCommit {
+        head: cid(40),
+        data: cid(4),
+        author: Author::Account,
+        changes: Vec::new(),
+        legacy: Some(legacy),
+    };
     Fact::Commit(CommitFact { prev_data: None, proof: Ok(proven), ..next() })
 }
 
 fn sync(at: u32, data: u8) -> Fact {
-    Fact::Sync { rev: Some(rev(at)), commit: Ok((cid(90), cid(data))) }
+    Fact::Sync {
+        rev: Some(rev(at)),
+        commit: Ok(SyncedCommit { head: cid(90), data: cid(data), author: Author::Account }),
+    }
 }
 
 const SWITCHED_OFF: Fact = Fact::Account { active: false, status: Some(Status::Takendown) };
@@ -226,7 +237,13 @@ fn remove(collection: &str, rkey: &str) -> RecordChange {
 
 fn commit(at: u32, changes: Vec<RecordChange>) -> Fact {
     let (at_byte, before) = (at as u8, at as u8 - 1);
-    let proven = ProvenCommit { head: cid(at_byte.wrapping_mul(10)), data: cid(at_byte), changes, legacy: None };
+    let proven = ProvenCommit {
+        head: cid(at_byte.wrapping_mul(10)),
+        data: cid(at_byte),
+        author: Author::Account,
+        changes,
+        legacy: None,
+    };
     let (since, prev_data) = (Some(rev(at - 1)), Some(cid(before)));
     Fact::Commit(CommitFact { rev: Some(rev(at)), since, prev_data, proof: Ok(proven) })
 }

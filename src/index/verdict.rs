@@ -1,5 +1,5 @@
-//! What an event means for the repo that we know: a pure function. Its input was verified by itself already (bytes, hashes,
-//! signature, ops against the partial tree): what is left is whether it continues what is indexed.
+//! What an event means for the repo that we know: a pure function. Its input was verified by itself already (bytes, hashes, ops
+//! against the partial tree, and the signature if the repo has an identity): what is left is whether it continues what is indexed.
 //! docs/verdicts.md lists every verdict with what follows from it.
 
 use bytes::Bytes;
@@ -34,8 +34,8 @@ pub enum Fact {
     Sync {
         /// The rev of the signed commit, else what the frame says.
         rev: Option<Rev>,
-        /// The commit's CID and its MST root, when its signature is good.
-        commit: Result<(DagCid, DagCid), Flaw>,
+        /// The commit, when nothing is wrong with it.
+        commit: Result<SyncedCommit, Flaw>,
     },
     /// An `#account`: what the host says of the account.
     Account {
@@ -57,17 +57,39 @@ pub struct CommitFact {
     pub since: Option<Rev>,
     /// The MST root that it continues; None from hosts that do not say.
     pub prev_data: Option<DagCid>,
-    /// What was verified: signature, blocks, and that the ops lead from `prev_data` to its tree.
+    /// What was verified: blocks, that the ops lead from `prev_data` to its tree, and whose it is.
     pub proof: Result<ProvenCommit, Flaw>,
 }
 
-/// A commit with a good signature.
+/// Who is known to have made a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    /// The account: its signature was verified.
+    Account,
+    /// Nobody: the repo has no identity to verify with. It can only be followed, nothing of it is indexed.
+    NotAsked,
+}
+
+/// The commit of a `#sync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncedCommit {
+    /// Its CID.
+    pub head: DagCid,
+    /// Its MST root.
+    pub data: DagCid,
+    /// Whose it is.
+    pub author: Author,
+}
+
+/// A commit with which nothing is wrong.
 #[derive(Debug, Clone)]
 pub struct ProvenCommit {
     /// Its CID.
     pub head: DagCid,
     /// Its MST root.
     pub data: DagCid,
+    /// Whose it is.
+    pub author: Author,
     /// Its ops inside the filter.
     pub changes: Vec<RecordChange>,
     /// From an old host, which does not say what its ops replaced: to be proven with what is indexed.
@@ -125,7 +147,7 @@ pub enum Flaw {
     BadSignature,
     /// The rev is more than 5 minutes ahead of our clock.
     FutureRev,
-    /// Not verified: no signing key is known, or the verdict does not depend on it.
+    /// Not verified: the verdict does not depend on it, as far as was known when it was read.
     NotVerified,
 }
 
@@ -155,6 +177,8 @@ pub enum Ignored {
     UnknownRepo,
     /// A commit of an account that is not active and was never fetched.
     Inactive,
+    /// The DID document may have changed of a repo whose identity nobody needed so far.
+    NoIdentity,
 }
 
 /// Why an event is refused: its host should not have sent it.
@@ -191,6 +215,8 @@ pub enum Verdict {
     NewRepo,
     /// Known at another host: the DID document decides whether it moved here.
     Claim,
+    /// The first op inside the filter of a repo without an identity: the DID document is asked, and the event waits for the answer.
+    Identify,
 }
 
 /// Judges an event that came from `from`, given what is known of its repo; `now` in Unix milliseconds.
@@ -200,6 +226,7 @@ pub fn verdict(fact: &Fact, repo: Option<&RepoState>, from: HostId, now: i64) ->
         return of_another_host(fact, repo);
     }
     let rev = match fact {
+        Fact::Identity if repo.is_without_identity() && !repo.busy => return Verdict::Ignore(Ignored::NoIdentity),
         Fact::Account { .. } | Fact::Identity => return Verdict::Apply,
         Fact::Commit(commit) => &commit.rev,
         Fact::Sync { rev, .. } => rev,
@@ -222,9 +249,8 @@ pub fn verdict(fact: &Fact, repo: Option<&RepoState>, from: HostId, now: i64) ->
         Fact::Commit(CommitFact { prev_data: Some(prev), .. }) if prev != indexed_data => {
             Verdict::Desync(Desync::PrevData)
         }
-        Fact::Commit(CommitFact { proof: Ok(proven), .. }) => of_proven(proven),
-        Fact::Sync { commit: Ok((_, data)), .. } if data == indexed_data => Verdict::Apply,
-        Fact::Sync { commit: Ok(_), .. } => Verdict::Desync(Desync::SyncData),
+        Fact::Commit(CommitFact { proof: Ok(proven), .. }) => of_proven(proven, repo),
+        Fact::Sync { commit: Ok(synced), .. } => of_synced(synced, repo, indexed_data),
         Fact::Commit(CommitFact { proof: Err(flaw), .. }) | Fact::Sync { commit: Err(flaw), .. } => {
             of_flawed(*flaw, repo, now)
         }
@@ -251,11 +277,25 @@ fn of_another_host(fact: &Fact, repo: &RepoState) -> Verdict {
     }
 }
 
-fn of_proven(proven: &ProvenCommit) -> Verdict {
+fn of_proven(proven: &ProvenCommit, repo: &RepoState) -> Verdict {
+    match proven.author {
+        // It was read before the identity was known: it is verified now.
+        Author::NotAsked if repo.has_key => return Verdict::Hold,
+        Author::NotAsked if !proven.changes.is_empty() => return Verdict::Identify,
+        Author::NotAsked | Author::Account => {}
+    }
     match proven.legacy.as_ref().map(|legacy| legacy.proof) {
         None | Some(Some(LegacyProof::Whole)) => Verdict::Apply,
         Some(Some(LegacyProof::OpsOnly)) => Verdict::ApplyUnproven,
         Some(Some(LegacyProof::None) | None) => Verdict::Desync(Desync::LegacyOps),
+    }
+}
+
+fn of_synced(synced: &SyncedCommit, repo: &RepoState, indexed: &DagCid) -> Verdict {
+    match synced.author {
+        Author::NotAsked if repo.has_key => Verdict::Hold,
+        _ if synced.data == *indexed => Verdict::Apply,
+        _ => Verdict::Desync(Desync::SyncData),
     }
 }
 
@@ -281,15 +321,17 @@ impl Fact {
 
 impl Verdict {
     /// Every verdict, for the documentation and its test.
-    pub const ALL: [Verdict; 25] = [
+    pub const ALL: [Verdict; 27] = [
         Verdict::Apply,
         Verdict::ApplyUnproven,
         Verdict::Hold,
         Verdict::NewRepo,
         Verdict::Claim,
+        Verdict::Identify,
         Verdict::Ignore(Ignored::OldRev),
         Verdict::Ignore(Ignored::UnknownRepo),
         Verdict::Ignore(Ignored::Inactive),
+        Verdict::Ignore(Ignored::NoIdentity),
         Verdict::Desync(Desync::Since),
         Verdict::Desync(Desync::PrevData),
         Verdict::Desync(Desync::SyncData),
@@ -317,9 +359,11 @@ impl Verdict {
             Verdict::Hold => "held",
             Verdict::NewRepo => "new_repo",
             Verdict::Claim => "claim",
+            Verdict::Identify => "identify",
             Verdict::Ignore(Ignored::OldRev) => "ignored_old_rev",
             Verdict::Ignore(Ignored::UnknownRepo) => "ignored_unknown_repo",
             Verdict::Ignore(Ignored::Inactive) => "ignored_inactive",
+            Verdict::Ignore(Ignored::NoIdentity) => "ignored_no_identity",
             Verdict::Desync(Desync::Since) => "desync_since",
             Verdict::Desync(Desync::PrevData) => "desync_prev_data",
             Verdict::Desync(Desync::SyncData) => "desync_sync_data",

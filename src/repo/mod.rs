@@ -15,11 +15,14 @@ pub mod mst;
 mod snapshot;
 #[cfg(test)]
 mod snapshot_tests;
+#[cfg(test)]
+mod sparse_tests;
 mod varint;
 
 pub use cid::{DagCid, Link};
 pub use commit::Commit;
 pub use crypto::PublicKey;
 pub use snapshot::{
-    KeepLimits, RepoError, SkipReason, Snapshot, SnapshotRecord, Trust, memory_needed, open_repo, root_commit,
+    KeepLimits, RepoError, Sight, SkipReason, Snapshot, SnapshotRecord, SparseArchive, Trust, memory_needed, open_repo,
+    open_sparse, root_commit,
 };

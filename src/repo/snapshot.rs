@@ -1,4 +1,6 @@
-//! A whole repo, verified, of which the records of the wanted collections are kept.
+//! A repo, verified, of which the records of the wanted collections are kept.
+
+mod sparse;
 
 use std::ops::Range;
 
@@ -10,6 +12,7 @@ use super::commit::{self, Commit, CommitError, UnverifiedCommit};
 use super::crypto::{PublicKey, SignatureError};
 use super::mst::{self, MstError};
 use crate::syntax::{CollectionFilter, Did, Nsid, RecordKey};
+pub use sparse::{Sight, SparseArchive, open_sparse};
 
 /// The largest record that the protocol allows, in bytes.
 pub const MAX_RECORD_LEN: usize = 1_000_000;
@@ -22,7 +25,7 @@ const PATHS_STEP: usize = 1 << 20;
 pub struct Snapshot {
     /// The signed commit.
     pub commit: Commit,
-    /// How many records the repo has, of any collection.
+    /// How many records the repo has, of any collection; about how many, when it was not fetched whole.
     pub leaf_count: u64,
     /// Wanted records beyond those that are kept: the first ones by path are.
     pub over_limit: u64,
@@ -173,18 +176,18 @@ pub fn open_repo(
     limits: &KeepLimits,
 ) -> Result<Snapshot, RepoError> {
     let archive = car::read(&car)?;
-    let unverified = root_commit(&archive)?;
-    unverified.check(did, now_micros)?;
-    trust.verify(&unverified)?;
-    let commit = unverified.into_commit();
-
+    let commit = verified_commit(&archive, did, trust, now_micros)?;
     let mut selection = Selection::new(filter, limits);
     let leaf_count = mst::walk(&archive, &commit.data, |path, link| selection.visit(path, link, &archive))?;
-    let Selection { mut paths, mut leaves, over_limit, .. } = selection;
     drop(archive);
-    paths.shrink_to_fit();
-    leaves.shrink_to_fit();
-    Ok(Snapshot { commit, leaf_count, over_limit, car, paths, leaves })
+    Ok(selection.into_snapshot(commit, leaf_count, car))
+}
+
+fn verified_commit(archive: &Car<'_>, did: &Did, trust: &Trust, now_micros: u64) -> Result<Commit, RepoError> {
+    let unverified = root_commit(archive)?;
+    unverified.check(did, now_micros)?;
+    trust.verify(&unverified)?;
+    Ok(unverified.into_commit())
 }
 
 /// How many bytes `open_repo` takes at most, those of the archive not counted: known before any of them is hashed.
@@ -220,6 +223,11 @@ impl Snapshot {
             };
             (collection, rkey, record)
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn archive_bytes(&self) -> usize {
+        self.car.len()
     }
 
     /// What is kept of the repo in memory, the archive not counted.
@@ -291,6 +299,13 @@ impl<'f> Selection<'f> {
         }
         self.paths.push_str(&path_text);
         self.leaves.push(Leaf { path_end: narrow(self.paths.len()), record });
+    }
+
+    fn into_snapshot(self, commit: Commit, leaf_count: u64, car: Bytes) -> Snapshot {
+        let Selection { mut paths, mut leaves, over_limit, .. } = self;
+        paths.shrink_to_fit();
+        leaves.shrink_to_fit();
+        Snapshot { commit, leaf_count, over_limit, car, paths, leaves }
     }
 }
 

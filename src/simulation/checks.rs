@@ -39,6 +39,7 @@ impl Process {
         if !repo.unproven {
             assert_eq!(indexed, signed, "{} is not what its tree {data} says: {repo:?}", repo.did);
         }
+        assert!(repo.has_identity || indexed.is_empty(), "rows of nobody: {repo:?}");
     }
 
     /// After everything was delivered and compared: the index is the truth.

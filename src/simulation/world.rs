@@ -17,6 +17,8 @@ use crate::syntax::{CollectionFilter, Host, HostPolicy};
 
 pub(super) const COLLECTIONS: [&str; 5] =
     ["io.atcr.hold.captain", "io.atcr.hold.crew", "io.atcr.manifest", "app.bsky.feed.post", "io.atcrx.fake"];
+/// Those of them that the filter does not match.
+const OUTSIDE: &[&str] = COLLECTIONS.last_chunk::<2>().expect("there are more");
 const RKEYS: usize = 12;
 /// A host remembers so many events.
 const HISTORY: usize = 200;
@@ -39,6 +41,8 @@ pub(super) struct Account {
     pub told_rev: String,
     /// Paths whose record cannot be indexed.
     pub bad: BTreeSet<String>,
+    /// It writes nothing inside the filter, so far.
+    pub is_outside: bool,
 }
 
 /// What a host does with a cursor that it has not reached.

@@ -35,6 +35,7 @@ pub(crate) struct Audit {
     pub data: Option<DagCid>,
     pub unproven: bool,
     pub desynchronized: bool,
+    pub has_identity: bool,
 }
 
 impl Direct {
@@ -96,7 +97,8 @@ impl Tx<'_> {
     pub(crate) fn audit_repos(&self) -> TxResult<Vec<Audit>> {
         self.db
             .prepare_cached(
-                "SELECT did, repo_id, host_id, active, status, head, data, unproven, desynchronized FROM repos",
+                "SELECT did, repo_id, host_id, active, status, head, data, unproven, desynchronized,
+                        EXISTS (SELECT 1 FROM identities i WHERE i.repo_id = r.repo_id) FROM repos r",
             )?
             .query_map([], |row| {
                 Ok(Audit {
@@ -109,6 +111,7 @@ impl Tx<'_> {
                     data: row.get(6)?,
                     unproven: row.get(7)?,
                     desynchronized: row.get(8)?,
+                    has_identity: row.get(9)?,
                 })
             })?
             .collect()

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, named_params};
 
 use super::hosts::read_host;
 use super::{HostId, JobId, RepoId, Signal, Tx, TxResult};
+use crate::repo::DagCid;
 use crate::syntax::{Did, Host};
 
 /// How long a claim holds without being renewed.
@@ -73,6 +74,20 @@ pub struct RepoJob {
     pub attempts: u32,
     /// Whether it was the DID document that named the host, and not the host the account.
     pub is_referred: bool,
+    /// What the row of the repo said when it was claimed.
+    pub owner: Owner,
+}
+
+/// What is known of whose a repo is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Nothing: it is listed by the job's host alone, nothing of it is indexed, and its DID was never resolved.
+    Hearsay,
+    /// Its DID was resolved, or another host has it or claims it.
+    Known {
+        /// Data CID of the commit that was verified last.
+        data: Option<DagCid>,
+    },
 }
 
 /// Which hosts have repo jobs that are due.
@@ -190,7 +205,9 @@ impl Tx<'_> {
                      WHERE host_id = :host AND repo_id IS NOT NULL AND status IN ('pending', 'failed')
                        AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
-                 RETURNING job_id, repo_id, kind, attempts, (SELECT did FROM repos r WHERE r.repo_id = crawl_queue.repo_id), claim",
+                 RETURNING job_id, repo_id, kind, attempts, (SELECT did FROM repos r WHERE r.repo_id = crawl_queue.repo_id), claim,
+                     EXISTS (SELECT 1 FROM identities i WHERE i.repo_id = crawl_queue.repo_id),
+                     (SELECT data FROM repos r WHERE r.repo_id = crawl_queue.repo_id)",
             )?
             .query_map(
                 named_params! {
@@ -214,6 +231,10 @@ impl Tx<'_> {
                         },
                         attempts: row.get(3)?,
                         is_referred: row.get::<_, i64>(5)? == REFERRED,
+                        owner: match (row.get(6)?, row.get::<_, i64>(5)?) {
+                            (false, 0) => Owner::Hearsay,
+                            (has_key, _) => Owner::Known { data: row.get::<_, Option<DagCid>>(7)?.filter(|_| has_key) },
+                        },
                     })
                 },
             )?

@@ -59,17 +59,18 @@ impl Status {
 pub struct RepoState {
     /// The row.
     pub id: RepoId,
-    /// The host that its DID document named, or for a repo that was never verified, the one that listed it.
+    /// The host that its DID document named, or for a repo without an identity, the one that listed it.
     pub host_id: HostId,
     /// Whether it is to be listed at all.
     pub active: bool,
     /// The host's reason.
     pub status: Option<Status>,
-    /// Rev and data CID of the verified commit that is indexed; None: never fetched.
+    /// Rev and data CID of the commit that is indexed; None: never fetched. Of a repo without an identity its hashes were verified,
+    /// and that nothing in its tree is inside the filter; not whose it is.
     pub verified: Option<(Rev, DagCid)>,
     /// CID of that commit.
     pub head: Option<DagCid>,
-    /// Whether its signing key is known.
+    /// Whether its signing key is known: it has an identity, and its commit was verified with it.
     pub has_key: bool,
     /// When a bad signature last had its key asked for (Unix milliseconds).
     pub key_checked_at: Option<i64>,
@@ -81,6 +82,13 @@ pub struct RepoState {
     pub refused: bool,
     /// Whether work on it is queued for its host, or events of it are held: then a new event has to wait its turn.
     pub busy: bool,
+}
+
+impl RepoState {
+    /// Whether its chain of commits is followed without a look at its DID document, since it has nothing that is indexed.
+    pub fn is_without_identity(&self) -> bool {
+        self.verified.is_some() && !self.has_key
+    }
 }
 
 impl ToSql for DagCid {
@@ -263,10 +271,22 @@ impl Tx<'_> {
                 "UPDATE repos SET rev = NULL, head = NULL, data = NULL, desynchronized = 0 WHERE repo_id = :repo",
             )?
             .execute(named_params! {":repo": repo.0})?;
+        self.forget_identity(repo)
+    }
+
+    /// From now on its chain is followed without an identity, until something of it is to be indexed.
+    pub fn forget_identity(&self, repo: RepoId) -> TxResult<()> {
         self.db
             .prepare_cached("DELETE FROM identities WHERE repo_id = :repo")?
             .execute(named_params! {":repo": repo.0})?;
         Ok(())
+    }
+
+    /// Whether anything of it is indexed.
+    pub fn has_records(&self, repo: RepoId) -> TxResult<bool> {
+        self.db
+            .prepare_cached("SELECT record_count > 0 FROM repos WHERE repo_id = :repo")?
+            .query_row(named_params! {":repo": repo.0}, |row| row.get(0))
     }
 
     /// The signing key that was in the DID document, as did:key.

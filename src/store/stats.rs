@@ -4,6 +4,9 @@ use super::{HostId, Store, StoreError, Tx, TxResult};
 use rusqlite::named_params;
 
 const WAITING_SHOWN: usize = 100;
+/// Hosts that answered before, are not kept out, and cannot be followed now.
+pub(super) const DOWN_FIREHOSES: &str = "hosts h JOIN subscriptions s USING (host_id)
+     WHERE reached_at IS NOT NULL AND blocked = 0 AND connected_since IS NULL";
 
 /// Gauges.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,10 @@ pub struct Stats {
     pub held_events: i64,
     /// Firehoses that are connected now.
     pub connected_firehoses: i64,
+    /// Firehoses that should be connected and are not.
+    pub firehoses_down: i64,
+    /// How long the job that is due longest has been waiting for a worker, in milliseconds; 0: none is due.
+    pub longest_wait_ms: i64,
     /// Repos of which a limit keeps some records out of the index.
     pub truncated_repos: i64,
     /// Accounts that wait for room at their host.
@@ -74,8 +81,14 @@ pub struct HostReport {
     pub state_since: i64,
     /// The queue's word for its own crawl: `pending`, `in_progress`, `subscribed` or `failed`.
     pub crawl: Option<String>,
+    /// Whether it is kept out.
+    pub blocked: bool,
     /// Whether its firehose is connected.
     pub connected: bool,
+    /// Since when (Unix milliseconds).
+    pub connected_since: Option<i64>,
+    /// Events of its firehose since this process started.
+    pub events_since_start: i64,
     /// The stored cursor of its firehose.
     pub cursor: Option<i64>,
     /// When an event last moved it (Unix milliseconds).
@@ -119,6 +132,8 @@ impl Store {
                 desynchronized_repos: tx.sum("SELECT count(*) FROM repos WHERE desynchronized = 1")?,
                 held_events: tx.sum("SELECT count(*) FROM held_events")?,
                 connected_firehoses: tx.sum("SELECT count(*) FROM subscriptions WHERE connected_since IS NOT NULL")?,
+                firehoses_down: tx.sum(&format!("SELECT count(*) FROM {DOWN_FIREHOSES}"))?,
+                longest_wait_ms: tx.longest_wait_ms()?,
                 truncated_repos: tx.sum("SELECT count(*) FROM repos WHERE truncated = 1")?,
                 waiting_accounts: tx.sum("SELECT ifnull(sum(waiting), 0) FROM host_usage")?,
                 slowed_hosts: tx.sum("SELECT count(*) FROM subscriptions WHERE slowed_since IS NOT NULL")?,
@@ -154,6 +169,17 @@ impl Tx<'_> {
         self.db.prepare_cached(sql)?.query_row([], |row| row.get(0))
     }
 
+    fn longest_wait_ms(&self) -> TxResult<i64> {
+        let due_since: Option<i64> = self
+            .db
+            .prepare_cached(
+                "SELECT min(max(next_attempt_at, q.created_at)) FROM crawl_queue q JOIN hosts USING (host_id)
+                 WHERE status IN ('pending', 'failed') AND next_attempt_at <= :now AND blocked = 0",
+            )?
+            .query_row(named_params! {":now": self.now}, |row| row.get(0))?;
+        Ok(due_since.map_or(0, |since| (self.now - since).max(0)))
+    }
+
     fn host_report(&self) -> TxResult<Vec<HostReport>> {
         let mut statement = self.db.prepare_cached(
             "SELECT h.host_id, hostname, state, state_since, q.status, connected_since IS NOT NULL, host_cursor, last_event_at,
@@ -163,7 +189,8 @@ impl Tx<'_> {
                  coalesce(q.last_error, s.last_error,
                      (SELECT last_error FROM crawl_queue f
                       WHERE f.host_id = h.host_id AND f.repo_id IS NOT NULL AND f.status IN ('pending', 'failed')
-                        AND f.last_error IS NOT NULL LIMIT 1))
+                        AND f.last_error IS NOT NULL LIMIT 1)),
+                 blocked <> 0, connected_since, ifnull(events_since_start, 0)
              FROM hosts h
              LEFT JOIN crawl_queue q ON q.host_id = h.host_id AND q.repo_id IS NULL
              LEFT JOIN subscriptions s ON s.host_id = h.host_id
@@ -193,6 +220,9 @@ impl Tx<'_> {
                 truncated_repos: row.get(13)?,
                 slowed_since: row.get(14)?,
                 last_error: row.get(15)?,
+                blocked: row.get(16)?,
+                connected_since: row.get(17)?,
+                events_since_start: row.get(18)?,
             });
         }
         Ok(reports)

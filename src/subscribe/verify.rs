@@ -1,5 +1,5 @@
-//! What an event says, verified by itself: limits, blocks against CIDs, commit against event, signature, ops against the tree. What
-//! it means for the index is judged by `index::verdict` inside the transaction. A batch is verified in one blocking step.
+//! What an event says, verified by itself: limits, blocks against CIDs, commit against event, ops against the tree, and the signature
+//! of a repo that has an identity. What it means for the index is judged by `index::verdict` inside the transaction. A batch is verified in one blocking step.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::Subscriber;
 use super::frame::{self, Action, Body, CommitBody, FrameError, Message, Op};
 use crate::clock::Clock;
-use crate::index::{CommitFact, Event, Fact, Flaw, LegacyCommit, LegacyOp, ProvenCommit, RecordChange};
+use crate::index::{
+    Author, CommitFact, Event, Fact, Flaw, LegacyCommit, LegacyOp, ProvenCommit, RecordChange, SyncedCommit,
+};
 use crate::metrics::{EventKind, Metrics};
 use crate::repo::dag_cbor::record_to_json;
 use crate::repo::mst::{PartialTree, TreeAction, TreeOp};
@@ -47,10 +49,22 @@ pub(crate) enum Notice {
 /// What verification needs to know of an account.
 #[derive(Default)]
 pub(crate) struct Known {
-    /// The signing key; None: do not verify, the event will wait or cause a fetch whatever it says.
-    pub(super) key: Option<PublicKey>,
+    /// What its commits are verified with.
+    pub(super) check: Check,
     /// The rev that is indexed: at or below it, an event is not worth verifying.
     pub(super) rev: Option<Rev>,
+}
+
+/// What an account's commits are verified with.
+#[derive(Default)]
+pub(super) enum Check {
+    /// Nothing: the event will wait or cause a fetch whatever it says.
+    #[default]
+    Nothing,
+    /// All but the signature: the repo has no identity.
+    Hashes,
+    /// The signature too.
+    Signature(PublicKey),
 }
 
 /// Decodes and verifies a batch on a blocking thread.
@@ -92,15 +106,21 @@ pub(crate) fn look_up_all(tx: &Tx, host_id: HostId, messages: &[Decoded]) -> TxR
 
 fn look_up(tx: &Tx, host_id: HostId, did: &Did) -> TxResult<Known> {
     let Some(repo) = tx.repo(did)? else { return Ok(Known::default()) };
-    let rev = repo.verified.map(|(rev, _)| rev);
+    let rev = repo.verified.as_ref().map(|(rev, _)| *rev);
     if repo.busy || repo.host_id != host_id {
-        return Ok(Known { key: None, rev });
+        return Ok(Known { check: Check::Nothing, rev });
     }
-    let key = tx.signing_key(repo.id)?.and_then(|key| PublicKey::from_did_key(&key).ok());
-    Ok(Known { key, rev })
+    Ok(Known { check: check_of(tx, repo.id)?, rev })
 }
 
-/// Verifies events that were held, with the key as it is now.
+fn check_of(tx: &Tx, repo: RepoId) -> TxResult<Check> {
+    Ok(match tx.signing_key(repo)? {
+        None => Check::Hashes,
+        Some(key) => PublicKey::from_did_key(&key).map_or(Check::Nothing, Check::Signature),
+    })
+}
+
+/// Verifies events that were held, with the identity as it is now.
 pub(crate) fn held(
     tx: &Tx,
     repo: RepoId,
@@ -109,8 +129,7 @@ pub(crate) fn held(
     clock: &Clock,
     filter: &CollectionFilter,
 ) -> TxResult<Vec<Event>> {
-    let key = tx.signing_key(repo)?.and_then(|key| PublicKey::from_did_key(&key).ok());
-    let known = Known { key, rev: None };
+    let known = Known { check: check_of(tx, repo)?, rev: None };
     let judge = Judge { host_id, clock, filter };
     let mut events = Vec::with_capacity(frames.len());
     for held in frames {
@@ -188,18 +207,20 @@ impl Judge<'_> {
     }
 
     fn sync(&self, did: &Did, rev: Option<Rev>, blocks: &[u8], known: Option<&Known>) -> Fact {
-        let signed = self
-            .worth_verifying(known, rev.as_ref())
-            .and_then(|key| signed_commit(blocks, MAX_SYNC_BLOCKS_BYTES, None, did, key));
+        let signed = self.worth_verifying(known, rev.as_ref()).and_then(|key| {
+            signed_commit(blocks, MAX_SYNC_BLOCKS_BYTES, None, did, key).map(|commit| (commit, author(key)))
+        });
         match signed {
             // After an account import the two differ; the signed one is the repo's.
-            Ok(commit) => Fact::Sync { rev: Some(commit.rev), commit: Ok((commit.cid, commit.data)) },
+            Ok((Commit { rev, cid: head, data, .. }, author)) => {
+                Fact::Sync { rev: Some(rev), commit: Ok(SyncedCommit { head, data, author }) }
+            }
             Err(flaw) => Fact::Sync { rev, commit: Err(flaw) },
         }
     }
 
-    /// The key to verify with, unless the verdict does not depend on it.
-    fn worth_verifying<'k>(&self, known: Option<&'k Known>, rev: Option<&Rev>) -> Result<&'k PublicKey, Flaw> {
+    /// The key to verify with, None for a repo without an identity; unless the verdict does not depend on it.
+    fn worth_verifying<'k>(&self, known: Option<&'k Known>, rev: Option<&Rev>) -> Result<Option<&'k PublicKey>, Flaw> {
         let rev = rev.ok_or(Flaw::NotVerified)?;
         if self.clock.refuses(self.host_id.0, rev.timestamp_micros()) {
             return Err(Flaw::FutureRev);
@@ -208,7 +229,11 @@ impl Judge<'_> {
         if known.rev.as_ref().is_some_and(|indexed| rev <= indexed) {
             return Err(Flaw::NotVerified);
         }
-        known.key.as_ref().ok_or(Flaw::NotVerified)
+        match &known.check {
+            Check::Nothing => Err(Flaw::NotVerified),
+            Check::Hashes => Ok(None),
+            Check::Signature(key) => Ok(Some(key)),
+        }
     }
 
     fn commit(
@@ -248,7 +273,7 @@ impl Judge<'_> {
         };
         let changes = ops.iter().filter_map(|op| change(op, &blocks, self.filter, skipped).transpose());
         let changes = changes.collect::<Result<_, _>>()?;
-        Ok(ProvenCommit { head: commit.cid, data: commit.data, changes, legacy })
+        Ok(ProvenCommit { head: commit.cid, data: commit.data, author: author(key), changes, legacy })
     }
 
     fn legacy_ops(&self, ops: &[Op]) -> Result<Vec<LegacyOp>, Flaw> {
@@ -280,13 +305,17 @@ fn tree_op<'a>(op: &Op<'a>) -> Option<TreeOp<'a>> {
     Some(TreeOp { path: op.path, action })
 }
 
+fn author(key: Option<&PublicKey>) -> Author {
+    key.map_or(Author::NotAsked, |_| Author::Account)
+}
+
 /// The commit in a CAR: the one that is asked for, else its root.
 fn signed_commit(
     blocks: &[u8],
     max_bytes: usize,
     head: Option<DagCid>,
     did: &Did,
-    key: &PublicKey,
+    key: Option<&PublicKey>,
 ) -> Result<Commit, Flaw> {
     if blocks.len() > max_bytes {
         return Err(Flaw::OverLimit);
@@ -297,7 +326,9 @@ fn signed_commit(
     let commit = commit::parse(head, block).map_err(|_| Flaw::BadBlocks)?;
     // Its time is that of the event's rev, which was judged already and must be the same.
     commit.check(did, u64::MAX).map_err(|_| Flaw::CommitMismatch)?;
-    commit.verify(key).map_err(|_| Flaw::BadSignature)?;
+    if let Some(key) = key {
+        commit.verify(key).map_err(|_| Flaw::BadSignature)?;
+    }
     Ok(commit.into_commit())
 }
 

@@ -13,6 +13,7 @@ mod legacy;
 mod live;
 mod migration;
 mod network;
+mod parts;
 mod pds;
 mod queries;
 mod restarts;

@@ -142,7 +142,7 @@ async fn sigterm_does_not_wait_for_hosts_that_do_not_answer() {
     let network = Network::start().await;
     let host = network.add_host();
     host.create_accounts(4);
-    let silent = fake_network::Fault::Hang { method: crate::GET_REPO };
+    let silent = fake_network::Fault::Hang { method: crate::GET_RECORD };
     host.fault(silent.clone(), fake_network::FaultScope::Always);
     let mut signpost = Process::start(&network);
     signpost.request_crawl(&host).await;

@@ -4,7 +4,7 @@ use fake_network::{AccountOptions, Damage, FakeHost, Fault, FaultScope, Network}
 use serde_json::json;
 
 use crate::signpost::Signpost;
-use crate::{CAPTAIN, CREW, GET_REPO};
+use crate::{CAPTAIN, CREW, GET_RECORD, GET_REPO};
 
 fn hold(network: &Network) -> (FakeHost, String) {
     let host = network.add_host();
@@ -20,7 +20,7 @@ async fn a_large_host_does_not_delay_a_hold_that_announces_itself_later() {
     large.create_accounts(3000);
     let (first, first_did) = hold(&network);
     let (second, second_did) = hold(&network);
-    let slow = Fault::Stall { method: GET_REPO };
+    let slow = Fault::Stall { method: GET_RECORD };
     large.fault(slow.clone(), FaultScope::Always);
     let signpost = Signpost::start(&network).await;
     signpost.request_crawl(&large).await;
@@ -30,15 +30,15 @@ async fn a_large_host_does_not_delay_a_hold_that_announces_itself_later() {
     // While every worker that the large host may have waits for it.
     signpost.request_crawl(&first).await;
     signpost.await_listed(CAPTAIN, &[&first_did]).await;
-    assert_eq!(large.requests(GET_REPO), 4);
+    assert_eq!(large.requests(GET_RECORD), 4);
 
     // While the large host answers as fast as it can.
     large.clear(&slow);
-    large.wait_requests(GET_REPO, 20).await;
-    let before = large.requests(GET_REPO);
+    large.wait_requests(GET_RECORD, 20).await;
+    let before = large.requests(GET_RECORD);
     signpost.request_crawl(&second).await;
     signpost.await_listed(CAPTAIN, &[&first_did, &second_did]).await;
-    let meanwhile = large.requests(GET_REPO) - before;
+    let meanwhile = large.requests(GET_RECORD) - before;
     assert!(meanwhile < 1000, "{meanwhile} repos of the large host came first");
 }
 

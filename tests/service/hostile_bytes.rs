@@ -126,7 +126,8 @@ async fn repos_that_never_come_to_their_end_give_their_workers_back() {
     let slow = Fault::Stall { method: GET_REPO };
     let hosts: Vec<FakeHost> = (0..12).map(|_| network.add_host()).collect();
     for host in &hosts {
-        host.create_accounts(4);
+        let dids = host.create_accounts(4);
+        dids.iter().for_each(|did| drop(host.put_record(did, CREW, "one", json!({}))));
         host.fault(slow.clone(), FaultScope::Always);
         signpost.request_crawl(host).await;
     }
@@ -139,7 +140,8 @@ async fn repos_that_never_come_to_their_end_give_their_workers_back() {
     bystander.is_served(&signpost).await;
     // There is no place left aside: the next ones are cut, and tried again.
     let next = network.add_host();
-    next.create_account(AccountOptions::default());
+    let did = next.create_account(AccountOptions::default());
+    next.put_record(&did, CREW, "one", json!({}));
     next.fault(slow.clone(), FaultScope::Always);
     signpost.request_crawl(&next).await;
     signpost.await_host_report(&next, "its job failed", |report| report["queue"]["failed"] == 1).await;

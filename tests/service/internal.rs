@@ -4,7 +4,7 @@ use fake_network::{AccountOptions, Fault, FaultScope, Network};
 use serde_json::json;
 
 use crate::signpost::Signpost;
-use crate::{CAPTAIN, GET_REPO};
+use crate::{CAPTAIN, GET_RECORD, GET_REPO};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_internal_listener_tells_an_operator_how_it_goes() {
@@ -13,6 +13,7 @@ async fn the_internal_listener_tells_an_operator_how_it_goes() {
     let did = host.create_account(AccountOptions::default());
     host.put_record(&did, CAPTAIN, "self", json!({}));
     failing.create_account(AccountOptions::default());
+    failing.fault(Fault::Status { method: GET_RECORD, code: 500 }, FaultScope::Always);
     let broken = Fault::Status { method: GET_REPO, code: 500 };
     failing.fault(broken.clone(), FaultScope::Always);
     let signpost = Signpost::start(&network).await;
@@ -60,7 +61,9 @@ async fn the_public_listener_does_not_answer_what_is_for_the_operator() {
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.json()["error"], "NotFound", "{path}");
     }
-    for (path, status) in [("/xrpc/com.atproto.sync.listHosts", 200), ("/admin/pds/list", 403), ("/", 404)] {
+    for (path, status) in
+        [("/xrpc/com.atproto.sync.listHosts", 200), ("/admin/pds/list", 403), ("/", 200), ("/nothing", 404)]
+    {
         assert_eq!(signpost.get_internal(path).await.status, status, "{path}");
     }
     assert_eq!(signpost.get("/admin/pds/list").await.status, 404);

@@ -13,6 +13,7 @@ mod budgets;
 mod chaos;
 mod clock;
 mod command_line;
+mod commands;
 mod comparison;
 mod connections;
 mod fairness;
@@ -27,6 +28,7 @@ mod listing;
 mod live;
 mod migrations;
 mod moves;
+mod parts;
 mod process;
 mod quotas;
 mod restarts;
@@ -44,6 +46,8 @@ const CREW: &str = "io.atcr.hold.crew";
 /// Outside the default filter.
 const POST: &str = "app.bsky.feed.post";
 
+const GET_BLOCKS: &str = "com.atproto.sync.getBlocks";
+const GET_RECORD: &str = "com.atproto.sync.getRecord";
 const GET_REPO: &str = "com.atproto.sync.getRepo";
 const GET_REPO_STATUS: &str = "com.atproto.sync.getRepoStatus";
 const LIST_REPOS: &str = "com.atproto.sync.listRepos";

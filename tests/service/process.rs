@@ -78,12 +78,17 @@ impl Process {
 
     /// GET of a path of the internal listener.
     pub async fn get_internal(&self, path: &str) -> std::io::Result<Answer> {
-        get(&format!("{}{path}", self.internal_url)).await
+        get(&format!("{}{path}", self.internal_url())).await
     }
 
     /// Where the public listener is.
     pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
+    }
+
+    /// Where the internal listener is: `http://127.0.0.1:PORT`.
+    pub fn internal_url(&self) -> &str {
+        &self.internal_url
     }
 
     /// Waits until it has ended by itself.

@@ -10,9 +10,11 @@ mod node;
 mod partial;
 #[cfg(test)]
 mod partial_tests;
+mod ranges;
 mod walk;
 
 pub use error::MstError;
 pub use invert::{InversionError, TreeAction, TreeOp};
 pub use partial::{Lookup, PartialTree};
+pub use ranges::{RangesSeen, walk_ranges};
 pub use walk::{max_key_bytes, max_walk_bytes, walk};

@@ -5,19 +5,21 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Process;
-use crate::crawl::get_repo::{self, Failure, Found, StatusAsked};
+use crate::crawl::get_repo::{self, StatusAsked, Way};
+use crate::crawl::outcome::{Failure, Found};
 use crate::host::{HostError, RepoStatus};
 use crate::identity::{Identity, IdentityError};
 use crate::index::{self, Replaced};
 use crate::repo::commit::CommitError;
-use crate::repo::{KeepLimits, PublicKey, RepoError, Snapshot};
-use crate::store::{JobKind, RepoJob};
-use crate::syntax::Rev;
+use crate::repo::{self, KeepLimits, PublicKey, RepoError, Sight, Snapshot, SparseArchive, Trust};
+use crate::store::{JobKind, Owner, RepoJob};
+use crate::syntax::{Nsid, Rev};
 
 pub(super) enum RepoStage {
     Begun,
-    Named(PublicKey),
-    Fetched(Bytes, PublicKey),
+    Seen(SparseArchive, Box<Sight>),
+    Named(PublicKey, Option<SparseArchive>),
+    Fetched(Way, Bytes, PublicKey),
     Opened(Box<Snapshot>, String),
     Asked(StatusAsked),
     Found(Found),
@@ -28,7 +30,8 @@ impl RepoStage {
     fn name(&self) -> String {
         match self {
             RepoStage::Begun => "begun".to_owned(),
-            RepoStage::Named(_) => "named".to_owned(),
+            RepoStage::Seen(_, sight) => format!("seen at {}: {}", sight.commit.rev, sight.has_match),
+            RepoStage::Named(..) => "named".to_owned(),
             RepoStage::Fetched(..) => "fetched".to_owned(),
             RepoStage::Opened(snapshot, _) => format!("opened at {} {}", snapshot.commit.rev, snapshot.commit.cid),
             RepoStage::Asked(_) => "asked".to_owned(),
@@ -52,31 +55,52 @@ impl Process {
                     Err(Err(failure)) => RepoStage::Failed(failure),
                 })
             }
-            RepoStage::Begun => Some(match get_repo::signing_key(&job, self.resolve(&job)) {
-                Ok(Some(key)) => RepoStage::Named(key),
-                Ok(None) => RepoStage::Found(Found::Gone),
-                Err(failure) => RepoStage::Failed(failure),
+            RepoStage::Begun if job.kind == JobKind::Repo && self.world.rng.bool() => Some(match self.look(&job) {
+                Some((archive, sight)) => RepoStage::Seen(archive, Box::new(sight)),
+                None => self.name_owner(&job, None),
             }),
-            RepoStage::Named(key) if job.kind == JobKind::Identity => {
+            RepoStage::Begun => Some(self.name_owner(&job, None)),
+            RepoStage::Seen(_, sight) if !sight.has_match && job.owner == Owner::Hearsay => {
+                self.world.count("repo without a match taken");
+                match self.write(|tx| index::take_unmatched(tx, &job, &sight.commit)) {
+                    Some(Replaced::Stale) => Some(RepoStage::Failed(Failure::Stale)),
+                    _ => None,
+                }
+            }
+            RepoStage::Seen(archive, _) => Some(self.name_owner(&job, Some(archive))),
+            RepoStage::Named(key, _) if job.kind == JobKind::Identity => {
                 self.write(|tx| index::identity_resolved(tx, &job, &key.to_did_key()));
                 None
             }
-            RepoStage::Named(key) => Some(match self.get_repo(&job) {
-                Ok(car) => RepoStage::Fetched(car, key),
+            RepoStage::Named(key, Some(archive)) => Some(match self.complete(&job, archive) {
+                Some(part) => RepoStage::Fetched(Way::Part, part, key),
+                None => RepoStage::Named(key, None),
+            }),
+            RepoStage::Named(key, None) => Some(match self.get_repo(&job) {
+                Ok(car) => RepoStage::Fetched(Way::Whole, car, key),
                 Err(error) => match get_repo::refusal(&error) {
                     Some(found) => RepoStage::Found(found),
                     None => RepoStage::Failed(error.into()),
                 },
             }),
-            RepoStage::Fetched(car, key) => {
+            RepoStage::Fetched(way, car, key) => {
                 let did_key = key.to_did_key();
-                Some(match self.open(&job, car, key) {
+                Some(match self.open(&job, way, car, key) {
                     Ok(snapshot) => RepoStage::Opened(Box::new(snapshot), did_key),
                     Err(failure) => RepoStage::Failed(failure),
                 })
             }
             RepoStage::Opened(snapshot, did_key) => {
-                match self.write(|tx| index::replace_repo(tx, &job, &snapshot, &did_key)) {
+                // A backfill that finds nothing inside the filter may do without the identity.
+                let is_without = snapshot.records().next().is_none() && self.world.rng.bool();
+                let replaced = self.write(|tx| {
+                    let replaced = index::replace_repo(tx, &job, &snapshot, &did_key)?;
+                    if is_without && matches!(replaced, Replaced::Done(_)) {
+                        tx.forget_identity(job.repo_id)?;
+                    }
+                    Ok(replaced)
+                });
+                match replaced {
                     Some(Replaced::Stale) => {
                         self.world.count("stale answer seen");
                         Some(RepoStage::Failed(Failure::Stale))
@@ -116,11 +140,69 @@ impl Process {
         }
     }
 
-    fn open(&mut self, job: &RepoJob, car: Bytes, key: PublicKey) -> Result<Snapshot, Failure> {
-        let trust = self.read(|tx| get_repo::first_trust(tx, &job.did, key));
+    fn name_owner(&mut self, job: &RepoJob, part: Option<SparseArchive>) -> RepoStage {
+        match get_repo::signing_key(job, self.resolve(job)) {
+            Ok(Some(key)) => RepoStage::Named(key, part),
+            Ok(None) => RepoStage::Found(Found::Gone),
+            Err(failure) => RepoStage::Failed(failure),
+        }
+    }
+
+    /// As `crawl::get_record`: what getRecord shows, or nothing that is of use.
+    fn look(&mut self, job: &RepoJob) -> Option<(SparseArchive, Sight)> {
+        let at = self.served(job).ok()?;
+        let filter = self.world.filter.clone();
+        let ranges = filter.key_ranges().expect("bounds");
+        let damage = self.world.damage("getRecord", 12);
+        let (account, person) =
+            (&self.world.hosts[at].accounts[job.did.as_str()], &self.world.people[job.did.as_str()]);
+        let path = |collection: &Nsid| format!("{collection}/-");
+        let mut archive =
+            SparseArchive::new(account.repo.record_car(&path(&ranges[0].collection), damage, &person.key));
+        for range in &ranges[1..] {
+            let sight = archive.look(&job.did, self.clock.judging_micros(), &filter, &ranges).ok()?;
+            let answer = account.repo.record_car(&path(&range.collection), None, &person.key);
+            archive.add_proof(&answer, &sight).ok().filter(|is_same| *is_same)?;
+        }
+        let sight = archive.look(&job.did, self.clock.judging_micros(), &filter, &ranges).ok()?;
+        Some((archive, sight)).filter(|(_, sight)| sight.undecided.is_none())
+    }
+
+    /// Likewise: what getBlocks adds to it; None: the repo moved, or something went wrong.
+    fn complete(&mut self, job: &RepoJob, mut archive: SparseArchive) -> Option<Bytes> {
+        let filter = self.world.filter.clone();
+        let ranges = filter.key_ranges().expect("bounds");
+        loop {
+            let sight = archive.look(&job.did, self.clock.judging_micros(), &filter, &ranges).ok()?;
+            if sight.missing.is_empty() {
+                self.world.count("repo fetched in part");
+                return Some(archive.into_bytes());
+            }
+            let at = self.served(job).ok().filter(|_| !self.world.fires("getBlocks failed", 12))?;
+            let cids: Vec<String> = sight.missing.iter().map(|cid| cid.to_string()).collect();
+            let answer = self.world.hosts[at].accounts[job.did.as_str()].repo.blocks_car(&cids);
+            if answer.is_none() {
+                self.world.count("repo moved between two parts");
+            }
+            archive.add(&answer?, &sight.missing).ok().filter(|added| *added == sight.missing.len())?;
+        }
+    }
+
+    fn open(&mut self, job: &RepoJob, way: Way, car: Bytes, key: PublicKey) -> Result<Snapshot, Failure> {
+        let trust = get_repo::first_trust(job, key);
         let (filter, clock, keep) = (self.world.filter.clone(), self.clock.clone(), KeepLimits::of_records(100_000));
-        let open =
-            |trust| get_repo::open_noting_clock(car.clone(), &job.did, trust, job.host_id, &filter, &keep, &clock);
+        let open = |trust: &Trust| {
+            let (car, now_micros) = (car.clone(), clock.judging_micros());
+            let opened = match way {
+                Way::Whole => repo::open_repo(car, &job.did, trust, now_micros, &filter, &keep),
+                Way::Part => {
+                    let ranges = filter.key_ranges().expect("bounds");
+                    repo::open_sparse(car, &job.did, trust, now_micros, &filter, &ranges, &keep)
+                }
+            };
+            get_repo::note_clock(&clock, job.host_id, opened.as_ref().map(|snapshot| &snapshot.commit.rev));
+            opened
+        };
         let refused = match open(&trust) {
             Err(error @ RepoError::Commit(CommitError::Signature(_))) => error,
             opened => return Ok(opened?),

@@ -7,7 +7,7 @@ use fake_network::offline::{self, OfflineRepo, Telling};
 use fake_network::{Damage, Record, Write};
 use serde_json::json;
 
-use super::{Account, COLLECTIONS, Person, RKEYS, SentEvent, World, rows};
+use super::{Account, COLLECTIONS, OUTSIDE, Person, RKEYS, SentEvent, World, rows};
 use crate::repo::DagCid;
 
 impl World {
@@ -82,7 +82,8 @@ impl World {
         let rev = self.rev();
         let repo = OfflineRepo::create(&did, &rev, &key);
         self.people.insert(did.clone(), Person { key: key.clone(), earlier: Vec::new(), pds: host, tombstone: false });
-        let account = Account { repo: repo.clone(), status: None, told_rev: rev, bad: BTreeSet::new() };
+        let is_outside = self.rng.u8(0..3) == 0;
+        let account = Account { repo: repo.clone(), status: None, told_rev: rev, bad: BTreeSet::new(), is_outside };
         self.hosts[host].accounts.insert(did.clone(), account);
         self.sign(host, &did);
         self.emit_identity(host, &did);
@@ -95,8 +96,12 @@ impl World {
     pub fn write(&mut self, host: usize, did: &str) {
         let key = self.people[did].key.clone();
         let mut writes = BTreeMap::new();
+        let comes_inside = self.rng.u8(0..8) == 0;
+        let account = self.hosts[host].accounts.get_mut(did).expect("it is there");
+        account.is_outside &= !comes_inside;
+        let collections = if account.is_outside { OUTSIDE } else { &COLLECTIONS };
         for _ in 0..self.rng.usize(1..=10) {
-            let collection = *self.rng.choice(&COLLECTIONS).expect("one");
+            let collection = *self.rng.choice(collections).expect("one");
             let rkey = format!("r{}", self.rng.usize(0..RKEYS));
             let path = format!("{collection}/{rkey}");
             self.values += 1;
@@ -135,7 +140,7 @@ impl World {
         self.emit(host, did, |seq| repo.commit_frame(seq, change, telling, &key));
     }
 
-    fn damage(&mut self, what: &str, one_in: u32) -> Option<Damage> {
+    pub fn damage(&mut self, what: &str, one_in: u32) -> Option<Damage> {
         if !self.faulty || self.rng.u32(0..one_in) != 0 {
             return None;
         }

@@ -54,6 +54,11 @@ impl FakeHost {
         self.wire().requests(method)
     }
 
+    /// How many bytes the bodies of the answers of getRecord, getBlocks or getRepo have had.
+    pub fn answered_bytes(&self, method: &str) -> usize {
+        self.wire().answered_bytes(method)
+    }
+
     /// Waits until so many requests for a method have come.
     pub async fn wait_requests(&self, method: &str, times: usize) {
         self.wire().wait_requests(method, times).await;
@@ -162,6 +167,20 @@ impl FakeHost {
     pub(crate) fn repo_damage(&self, did: &str) -> Option<Damage> {
         self.wire().faults.first(Some(did), |fault| match fault {
             Fault::Repo(damage) => Some(*damage),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn proof_damage(&self, did: &str) -> Option<Damage> {
+        self.wire().faults.first(Some(did), |fault| match fault {
+            Fault::Proof(damage) => Some(*damage),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn blocks_damage(&self, did: &str) -> Option<Damage> {
+        self.wire().faults.first(Some(did), |fault| match fault {
+            Fault::Blocks(damage) => Some(*damage),
             _ => None,
         })
     }

@@ -146,6 +146,23 @@ impl Parts {
     }
 }
 
+/// The CAR of these blocks, without a root, as getBlocks answers; of the damages, those that concern blocks.
+pub(crate) fn damaged_blocks(mut blocks: Vec<Block>, damage: Option<Damage>) -> Vec<u8> {
+    match damage {
+        Some(Damage::FlippedBit) => flip_bit(&mut blocks, Block::encode(&"none of them").cid),
+        Some(Damage::MissingNode) => drop(blocks.pop()),
+        Some(Damage::NoBlocks) => blocks.clear(),
+        Some(Damage::DuplicateBlocks) => blocks.extend_from_within(..),
+        Some(Damage::ExtraBlock) => blocks.push(Block::encode(&"belongs to nothing")),
+        _ => {}
+    }
+    let mut car = write_car(Vec::new(), &blocks);
+    if damage == Some(Damage::Truncated) {
+        car.truncate(car.len() - 7);
+    }
+    car
+}
+
 fn flip_bit(blocks: &mut [Block], commit: Cid) {
     let victim = blocks.iter().position(|block| block.cid != commit).unwrap_or(0);
     let mut bytes = blocks[victim].bytes.to_vec();

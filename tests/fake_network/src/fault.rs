@@ -23,6 +23,15 @@ pub enum Fault {
         /// The HTTP status, 200 included.
         code: u16,
     },
+    /// Answers with an XRPC error.
+    Refusal {
+        /// The method.
+        method: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The error's name.
+        error: &'static str,
+    },
     /// Answers 429 with Retry-After in seconds.
     RateLimited {
         /// The method.
@@ -83,6 +92,10 @@ pub enum Fault {
     },
     /// getRepo: the CAR is damaged.
     Repo(Damage),
+    /// getRecord: the CAR is damaged.
+    Proof(Damage),
+    /// getBlocks: the CAR is damaged.
+    Blocks(Damage),
     /// getRepo: answers with the repo as it was when the fault was set.
     StaleRepo,
     /// listRepos: puts a row without a valid DID into the page.

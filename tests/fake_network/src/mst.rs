@@ -118,6 +118,11 @@ impl Tree {
         gaps.iter().map(|gap| self.nodes[gap].block.clone()).collect()
     }
 
+    /// The nodes on the way to a key or to the gap where it would stand, as the reference PDS proves a record or its absence.
+    pub fn way(&self, key: &str) -> Vec<Block> {
+        self.path(key).iter().map(|gap| self.nodes[gap].block.clone()).collect()
+    }
+
     fn path(&self, key: &str) -> Vec<Gap> {
         let lowest = self.get(key).map_or(0, |_| height(key));
         let gaps = (lowest..=self.top()).rev().map(|layer| self.gap_around(layer, key));

@@ -1,7 +1,7 @@
 //! A host's bytes without a host: repos whose CARs and event frames are made on the spot, with no socket, clock or chance of their own.
 //! For a simulation that decides itself when and whether anything arrives.
 
-use crate::block::Block;
+use crate::block::{Block, write_car};
 use crate::damage::Damage;
 use crate::frame::{self, CommitBody};
 use crate::keys::SigningKey;
@@ -38,6 +38,11 @@ impl OfflineRepo {
         OfflineRepo(Repo::create(did, rev, key))
     }
 
+    /// Sets many records in one commit.
+    pub fn load(&mut self, writes: impl IntoIterator<Item = Write>, rev: &str, key: &SigningKey) {
+        self.0.load(writes, rev, key);
+    }
+
     /// Makes one commit of the writes that change something; `None` if none does.
     pub fn apply(&mut self, writes: Vec<Write>, rev: &str, key: &SigningKey) -> Option<OfflineChange> {
         self.0.apply(writes, rev, key).map(OfflineChange)
@@ -66,6 +71,16 @@ impl OfflineRepo {
     /// The answer of getRepo.
     pub fn car(&self, damage: Option<Damage>, key: &SigningKey) -> Vec<u8> {
         self.0.parts().write(damage, key).1
+    }
+
+    /// The answer of getRecord.
+    pub fn record_car(&self, path: &str, damage: Option<Damage>, key: &SigningKey) -> Vec<u8> {
+        self.0.record_parts(path).write(damage, key).1
+    }
+
+    /// The answer of getBlocks; None: it does not have all of them.
+    pub fn blocks_car(&self, cids: &[String]) -> Option<Vec<u8>> {
+        self.0.blocks(cids).ok().map(|blocks| write_car(Vec::new(), &blocks))
     }
 
     /// The #commit of a new repo: no ops, since null, no prevData.

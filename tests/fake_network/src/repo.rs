@@ -1,6 +1,6 @@
 //! A repo: its records, the tree over them, and the signed head commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cid::Cid;
@@ -172,12 +172,24 @@ impl Repo {
 
     /// The proof that there is, or is not, a record at the path.
     pub(crate) fn record_parts(&self, path: &str) -> Parts {
-        let nodes = self.tree.proof(path).into_iter();
+        let nodes = self.tree.way(path).into_iter();
         Parts {
             commit: self.head.clone(),
             nodes: nodes.map(|block| (self.head.rev.clone(), block)).collect(),
             records: self.records.get(path).and_then(StoredRecord::block).into_iter().collect(),
         }
+    }
+
+    /// The blocks with these CIDs, or the CIDs of those that are not there.
+    pub(crate) fn blocks(&self, cids: &[String]) -> Result<Vec<Block>, Vec<String>> {
+        let wanted: BTreeSet<&str> = cids.iter().map(String::as_str).collect();
+        let nodes = self.tree.nodes().map(|node| node.block.clone());
+        let records = self.records.values().filter_map(StoredRecord::block).map(|(_, block)| block);
+        let all = nodes.chain(records).chain([self.head.block()]);
+        let found: BTreeMap<String, Block> =
+            all.map(|block| (block.cid.to_string(), block)).filter(|(cid, _)| wanted.contains(cid.as_str())).collect();
+        let missing: Vec<String> = cids.iter().filter(|cid| !found.contains_key(*cid)).cloned().collect();
+        if missing.is_empty() { Ok(found.into_values().collect()) } else { Err(missing) }
     }
 
     /// The head commit alone, as a #sync event carries it.

@@ -1,7 +1,7 @@
 //! What lies before every handler: the count of requests, and the faults that any method can have.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -12,21 +12,30 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::watch;
 
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, Faults, UNPOISONED};
 
 /// The request counts and faults of one server.
 pub(crate) struct Wire {
     pub(crate) faults: Faults,
     requests: watch::Sender<HashMap<String, usize>>,
+    answered_bytes: Mutex<HashMap<&'static str, usize>>,
 }
 
 impl Wire {
     pub(crate) fn new() -> Wire {
-        Wire { faults: Faults::new(), requests: watch::Sender::default() }
+        Wire { faults: Faults::new(), requests: watch::Sender::default(), answered_bytes: Mutex::default() }
     }
 
     pub(crate) fn requests(&self, method: &str) -> usize {
         self.requests.borrow().get(method).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn note_answer(&self, method: &'static str, bytes: usize) {
+        *self.answered_bytes.lock().expect(UNPOISONED).entry(method).or_default() += bytes;
+    }
+
+    pub(crate) fn answered_bytes(&self, method: &str) -> usize {
+        self.answered_bytes.lock().expect(UNPOISONED).get(method).copied().unwrap_or(0)
     }
 
     pub(crate) async fn wait_requests(&self, method: &str, times: usize) {
@@ -47,6 +56,7 @@ pub(crate) async fn intercept(
     wire.requests.send_modify(|all| *all.entry(asked.clone()).or_default() += 1);
     let fault = wire.faults.first(did.as_deref(), |fault| match fault {
         Fault::Status { method, .. }
+        | Fault::Refusal { method, .. }
         | Fault::RateLimited { method, .. }
         | Fault::Hang { method }
         | Fault::Redirect { method }
@@ -69,6 +79,10 @@ pub(crate) async fn intercept(
         }
         Some(Fault::Status { code, .. }) => {
             StatusCode::from_u16(code).expect("the test names an HTTP status").into_response()
+        }
+        Some(Fault::Refusal { status, error, .. }) => {
+            let status = StatusCode::from_u16(status).expect("the test names an HTTP status");
+            (status, axum::Json(serde_json::json!({ "error": error, "message": "not here" }))).into_response()
         }
         Some(Fault::RateLimited { retry_after, .. }) => {
             (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, retry_after.to_string())]).into_response()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State, WebSocketUpgrade};
+use axum::extract::{Query, RawQuery, State, WebSocketUpgrade};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,6 +17,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::account::Account;
 use crate::block::Block;
+use crate::damage::damaged_blocks;
 use crate::fault::Fault;
 use crate::firehose::serve_subscriber;
 use crate::host::FakeHost;
@@ -26,6 +27,9 @@ use crate::wire::intercept;
 /// Begins the cursors of the pages of phantoms.
 const PHANTOMS: &str = "phantoms-";
 const CHUNK: usize = 65_536;
+const GET_REPO: &str = "com.atproto.sync.getRepo";
+const GET_RECORD: &str = "com.atproto.sync.getRecord";
+const GET_BLOCKS: &str = "com.atproto.sync.getBlocks";
 
 pub(crate) fn router(host: FakeHost) -> Router {
     let wire = host.wire();
@@ -36,6 +40,7 @@ pub(crate) fn router(host: FakeHost) -> Router {
         .route("/xrpc/com.atproto.sync.listRepos", get(list_repos))
         .route("/xrpc/com.atproto.sync.getRepo", get(get_repo))
         .route("/xrpc/com.atproto.sync.getRecord", get(get_record))
+        .route("/xrpc/com.atproto.sync.getBlocks", get(get_blocks))
         .route("/xrpc/com.atproto.sync.getRepoStatus", get(get_repo_status))
         .route("/xrpc/com.atproto.sync.getLatestCommit", get(get_latest_commit))
         .route("/xrpc/com.atproto.sync.subscribeRepos", get(subscribe_repos))
@@ -146,11 +151,11 @@ fn phantoms(host: &FakeHost, after: usize, limit: usize) -> Response {
 async fn get_repo(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
     let account = readable(&host, &of.did)?;
     if let Some(stale) = host.stale_repo(&of.did) {
-        return Ok(car(stale));
+        return Ok(car(&host, GET_REPO, stale));
     }
     let damage = host.repo_damage(&of.did);
     let bytes = tokio::task::spawn_blocking(move || account.repo.parts().write(damage, &account.key).1);
-    Ok(car(bytes.await.expect("writing a CAR does not panic")))
+    Ok(car(&host, GET_REPO, bytes.await.expect("writing a CAR does not panic")))
 }
 
 async fn get_record(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
@@ -159,7 +164,25 @@ async fn get_record(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> A
         return Err(invalid("collection and rkey are required"));
     };
     let parts = account.repo.record_parts(&format!("{collection}/{rkey}"));
-    Ok(car(parts.write(None, &account.key).1))
+    Ok(car(&host, GET_RECORD, parts.write(host.proof_damage(&of.did), &account.key).1))
+}
+
+async fn get_blocks(State(host): State<FakeHost>, RawQuery(query): RawQuery) -> Answer {
+    let query = query.unwrap_or_default();
+    // No value here has an escape but the colons of a DID.
+    let values = |name: &str| -> Vec<String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.replace("%3A", ":")).collect()
+    };
+    let did = values("did").pop().ok_or_else(|| invalid("did is required"))?.replace("%253A", "%3A");
+    let account = readable(&host, &did)?;
+    let cids = values("cids");
+    let damage = host.blocks_damage(&did);
+    let found = tokio::task::spawn_blocking(move || account.repo.blocks(&cids));
+    match found.await.expect("looking for blocks does not panic") {
+        Ok(blocks) => Ok(car(&host, GET_BLOCKS, damaged_blocks(blocks, damage))),
+        Err(missing) => Err(invalid(&format!("Could not find cids: {}", missing.join(",")))),
+    }
 }
 
 async fn get_repo_status(State(host): State<FakeHost>, Query(of): Query<OfRepo>) -> Answer {
@@ -200,7 +223,8 @@ fn readable(host: &FakeHost, did: &str) -> Result<Arc<Account>, XrpcError> {
     }
 }
 
-fn car(bytes: Vec<u8>) -> Response {
+fn car(host: &FakeHost, method: &'static str, bytes: Vec<u8>) -> Response {
+    host.wire().note_answer(method, bytes.len());
     let mut left = Bytes::from(bytes);
     let chunks = std::iter::from_fn(move || {
         (!left.is_empty()).then(|| Ok::<_, std::io::Error>(left.split_to(CHUNK.min(left.len()))))

@@ -1,0 +1,235 @@
+//! The operator's page in a real Chromium, on the real binary with the fake network: `cargo test --test page`.
+//!
+//! What a person does, step by step. Pictures are kept in target/tmp/page.
+
+mod browser;
+
+#[allow(dead_code)]
+#[path = "../service/await_condition.rs"]
+mod await_condition;
+#[allow(dead_code)]
+#[path = "../service/index.rs"]
+mod index;
+#[allow(dead_code)]
+#[path = "../service/process.rs"]
+mod process;
+
+use fake_network::{FakeHost, Network};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use browser::Browser;
+use process::{Options, Process};
+
+const CAPTAIN: &str = "io.atcr.hold.captain";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const WITH_TOKEN: Options = Options { under: &[], flags: &["--admin-token", TOKEN] };
+
+/// A host with some accounts, each with a captain's record.
+fn hold(network: &Network, accounts: usize) -> (FakeHost, Vec<String>) {
+    let host = network.add_host();
+    let dids = host.create_accounts(accounts);
+    dids.iter().for_each(|did| drop(host.put_record(did, CAPTAIN, "self", json!({ "owner": did }))));
+    (host, dids)
+}
+
+fn start(network: &Network) -> Process {
+    Process::start_in(TempDir::new().unwrap(), network, WITH_TOKEN)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_signpost_says_that_it_is_well_and_how_a_host_comes() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#sentence", "All is well, and no host has announced itself yet.").await;
+    browser.until_text("#host-empty", "requestCrawl").await;
+    browser.picture("empty").await;
+
+    // The policy lets nothing else run.
+    let blocked = browser
+        .evaluate(
+            "(() => { const it = document.createElement('script'); it.textContent = 'window.ran = true';
+        document.body.append(it); return window.ran === undefined; })()",
+        )
+        .await;
+    assert_eq!(blocked, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_appears_by_itself_and_is_looked_into_down_to_a_record() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#sentence", "All is well").await;
+    // The page is open already when the host comes.
+    let (host, dids) = hold(&network, 3);
+    signpost.request_crawl(&host).await;
+    browser.until_text("#host-table tbody", host.name()).await;
+    browser.until_text("#host-table tbody", "followed").await;
+    browser.until_text("#sentence", "1 host is followed, nothing waits.").await;
+
+    browser.click("#host-table tbody button").await;
+    browser.until_text("#detail-body", "3 of at most 100,000").await;
+    browser.press("Escape").await;
+    browser.until("!document.getElementById('detail').open").await;
+
+    // By keyboard alone: to the field, the search, the first answer.
+    browser.evaluate("document.getElementById('query').focus()").await;
+    browser.type_text(&dids[0]).await;
+    browser.press("Enter").await;
+    browser.until_text("#found", &dids[0]).await;
+    while browser.evaluate("document.activeElement.closest('#found') === null").await == true {
+        browser.press("Tab").await;
+    }
+    browser.press("Enter").await;
+    browser.until_text("#detail-body", "io.atcr.hold.captain/self").await;
+    let shown = browser.text("#detail-body").await;
+    assert!(shown.contains(host.name()) && shown.contains("in step with its host"), "{shown}");
+    browser.picture("repo").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_fails_is_told_in_words_and_heals_before_the_eyes() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let (well, _) = hold(&network, 1);
+    let (failing, _) = hold(&network, 1);
+    for host in [&well, &failing] {
+        signpost.request_crawl(host).await;
+    }
+    signpost.await_truth(&network).await;
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#sentence", "2 hosts are followed").await;
+    failing.down().await;
+    browser.until_text("#sentence", "cannot be followed").await;
+    let sentence = browser.text("#sentence").await;
+    assert!(sentence.starts_with(failing.name()), "{sentence}");
+    browser.evaluate("(() => { const it = document.getElementById('host-state'); it.value = 'trouble'; it.dispatchEvent(new Event('change')); })()").await;
+    browser.until_text("#host-count", "1 of 2 hosts").await;
+    browser.picture("failing").await;
+    failing.up();
+    signpost.request_crawl(&failing).await;
+    browser.until_text("#sentence", "2 hosts are followed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_something_asks_for_the_token_and_then_asks_once_more() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let (host, dids) = hold(&network, 1);
+    signpost.request_crawl(&host).await;
+    signpost.await_truth(&network).await;
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#host-table tbody", host.name()).await;
+    browser.click("#host-table tbody button").await;
+    browser.until("document.getElementById('detail').open").await;
+    browser.click("#detail-actions .danger").await;
+    browser.until("document.getElementById('token-dialog').open").await;
+    browser.evaluate("document.getElementById('token').focus()").await;
+    browser.type_text("not the token of this service, surely").await;
+    browser.press("Enter").await;
+    browser.until_text("#token-said", "That is not the token.").await;
+    browser.evaluate("document.getElementById('token').select()").await;
+    browser.type_text(TOKEN).await;
+    browser.press("Enter").await;
+    browser.until("document.getElementById('question').open").await;
+    browser.until_text("#question-title", &format!("Block {}?", host.name())).await;
+    browser.picture("question").await;
+    browser.click("#question button[value=no]").await;
+    browser.until("!document.getElementById('question').open").await;
+    assert_eq!(hosts(&signpost).await[0]["blocked"], false);
+
+    browser.click("#detail-actions .danger").await;
+    browser.until("document.getElementById('question').open").await;
+    browser.click("#question-yes").await;
+    browser.until_text("#detail-said", "Done.").await;
+    assert_eq!(hosts(&signpost).await[0]["blocked"], true);
+    browser.press("Escape").await;
+    browser.until_text("#host-table tbody", "blocked").await;
+
+    // An account, from the search.
+    browser.evaluate("document.getElementById('query').focus()").await;
+    browser.type_text(&dids[0]).await;
+    browser.press("Enter").await;
+    browser.until_text("#found", &dids[0]).await;
+    browser.click("#found button").await;
+    browser.until_text("#detail-actions", "Take it down").await;
+    browser.click("#detail-actions .danger").await;
+    browser.until("document.getElementById('question').open").await;
+    browser.click("#question-yes").await;
+    browser.until_text("#detail-said", "Done.").await;
+    let listed =
+        signpost.get("/xrpc/com.atproto.sync.listReposByCollection?collection=io.atcr.hold.captain").await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&listed.body).unwrap()["repos"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_hosts_are_sorted_and_filtered_at_once_and_fit_a_phone() {
+    const HOSTS: usize = 1000;
+    let network = Network::start().await;
+    let directory = TempDir::new().unwrap();
+    let mut signpost = Process::start_in(directory, &network, WITH_TOKEN);
+    signpost.terminate().await;
+    fill(&signpost.database_path(), HOSTS);
+    signpost.start_again();
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#host-count", "1,000 hosts").await;
+    browser.picture("thousand").await;
+    // How long the page's own thread is kept by a key that is pressed in the filter.
+    let took = browser
+        .evaluate(
+            "(() => { const field = document.getElementById('host-filter'); const began = performance.now();
+        field.value = 'host7'; showHosts(); return performance.now() - began; })()",
+        )
+        .await;
+    eprintln!("filter and draw 1,000 hosts: {took} ms");
+    browser.until_text("#host-count", "111 of 1,000 hosts").await;
+    browser.evaluate("(() => { document.getElementById('host-filter').value = ''; showHosts(); })()").await;
+    browser.click("#host-table thead [data-key=sort-records]").await;
+    browser.until("document.querySelector('#host-table tbody tr').innerText.includes('host1000.')").await;
+
+    browser.resize(390, 844).await;
+    browser.until("document.documentElement.scrollWidth <= 390").await;
+    browser.picture("phone").await;
+    browser.prefer("dark").await;
+    browser.evaluate("document.getElementById('hosts').scrollIntoView()").await;
+    browser.picture("phone-dark").await;
+    browser.resize(1280, 900).await;
+    browser.evaluate("window.scrollTo(0, 0)").await;
+    browser.picture("dark").await;
+}
+
+/// Hosts that never come to life: nobody resolves their names.
+fn fill(database: &std::path::Path, hosts: usize) {
+    let mut db = rusqlite::Connection::open(database).unwrap();
+    let tx = db.transaction().unwrap();
+    for host in 1..=hosts as i64 {
+        tx.execute(
+            "INSERT INTO hosts (host_id, hostname, scheme, state, state_since, requested_at, woken_at, reached_at)
+             VALUES (?1, 'host' || ?1 || '.example.com', 'https', 'active', 0, 0, 0, 1)",
+            [host],
+        )
+        .unwrap();
+        tx.execute("INSERT INTO host_usage (host_id, accounts, records) VALUES (?1, ?1 * 7, ?1 * 11)", [host]).unwrap();
+        tx.execute("INSERT INTO subscriptions (host_id, host_cursor, last_error) VALUES (?1, ?1 * 13, 'the name does not resolve')", [host])
+            .unwrap();
+        tx.execute(
+            "INSERT INTO crawl_queue (host_id, kind, status, next_attempt_at, created_at)
+             VALUES (?1, 'host', 'subscribed', 99999999999999, 0)",
+            [host],
+        )
+        .unwrap();
+    }
+    tx.commit().unwrap();
+}
+
+async fn hosts(signpost: &Process) -> Value {
+    let answer = signpost.get_internal("/hosts").await.unwrap();
+    serde_json::from_slice::<Value>(&answer.body).unwrap()["hosts"].clone()
+}
