@@ -32,6 +32,7 @@ impl<'a> PackedDid<'a> {
     }
 
     /// Gives the DID's text to `take`.
+    #[inline]
     pub(super) fn give<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
         match self {
             PackedDid::Plc(packed) => take(&unpack(packed)),
@@ -62,6 +63,7 @@ impl<'a> Entries<'a> {
         Place { offset: chunk.len() - self.rest.len(), last: self.last }
     }
 
+    #[inline]
     fn read(&mut self) -> Option<Entry<'a>> {
         let head = self.varint()?;
         let repo = self.last.checked_add(i64::try_from(head >> 1).ok()?)?;
@@ -79,15 +81,18 @@ impl<'a> Entries<'a> {
         Some(Entry { repo, did })
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..63).step_by(7) {
-            let (byte, rest) = self.rest.split_first()?;
+        let (mut value, mut shift) = (0, 0);
+        while let Some((byte, rest)) = self.rest.split_first()
+            && shift < 63
+        {
             self.rest = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 return Some(value);
             }
+            shift += 7;
         }
         None
     }
@@ -96,6 +101,7 @@ impl<'a> Entries<'a> {
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, Damaged>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -187,9 +193,17 @@ fn spliced(chunk: &[u8], before: Place, between: [Option<Entry<'_>>; 2], rest: &
     writer.bytes
 }
 
-/// A row in two, and the last repo of the first one. Where `newest` is the last of all it goes alone: a list that grows at its end has full
+/// What a row is split into.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Halves {
+    pub left: Vec<u8>,
+    pub last_of_left: i64,
+    pub right: Vec<u8>,
+}
+
+/// A row in two. Where `newest` is the last of all it goes alone: a list that grows at its end has full
 /// rows. None: it is but one repo.
-pub(super) fn split(chunk: &[u8], newest: i64) -> Result<Option<(Vec<u8>, i64, Vec<u8>)>, Damaged> {
+pub(super) fn split(chunk: &[u8], newest: i64) -> Result<Option<Halves>, Damaged> {
     let mut entries = Entries::of(chunk);
     let mut cut = None;
     loop {
@@ -201,9 +215,10 @@ pub(super) fn split(chunk: &[u8], newest: i64) -> Result<Option<(Vec<u8>, i64, V
             cut = Some((before, entry, entries.rest));
         }
     }
-    Ok(cut.map(|(before, entry, rest)| {
-        let right = spliced(chunk, Place::default(), [None, Some(entry)], rest);
-        (chunk[..before.offset].to_vec(), before.last, right)
+    Ok(cut.map(|(before, entry, rest)| Halves {
+        left: chunk[..before.offset].to_vec(),
+        last_of_left: before.last,
+        right: spliced(chunk, Place::default(), [None, Some(entry)], rest),
     }))
 }
 
@@ -225,19 +240,24 @@ fn pack(did: &[u8]) -> Option<[u8; PLC_BYTES]> {
     Some(packed)
 }
 
+#[inline]
 fn unpack(packed: &[u8; PLC_BYTES]) -> [u8; PLC_CHARS] {
+    let bits = |from: usize| {
+        let [a, b, c, d, e] = [packed[from], packed[from + 1], packed[from + 2], packed[from + 3], packed[from + 4]];
+        u64::from_be_bytes([0, 0, 0, a, b, c, d, e])
+    };
     let mut did = [0; PLC_CHARS];
     did[..8].copy_from_slice(PLC);
-    for (five, group) in packed.chunks_exact(5).zip(did[8..].chunks_exact_mut(8)) {
-        group.copy_from_slice(&base32([five[0], five[1], five[2], five[3], five[4]]));
-    }
+    did[8..16].copy_from_slice(&base32(bits(0)));
+    did[16..24].copy_from_slice(&base32(bits(5)));
+    did[24..].copy_from_slice(&base32(bits(10)));
     did
 }
 
 /// Eight digits at once, one in each byte of a word: 40 bits are parted into halves, quarters and eighths.
-fn base32(five: [u8; 5]) -> [u8; 8] {
+#[inline]
+fn base32(bits: u64) -> [u8; 8] {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let bits = five.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
     let halves = (bits << 12 & 0x000f_ffff_0000_0000) | (bits & 0x000f_ffff);
     let quarters = (halves << 6 & 0x03ff_0000_03ff_0000) | (halves & 0x0000_03ff_0000_03ff);
     let values = (quarters << 3 & 0x1f00_1f00_1f00_1f00) | (quarters & 0x001f_001f_001f_001f);
@@ -325,12 +345,12 @@ mod tests {
             chosen in any::<prop::sample::Index>(),
         ) {
             let newest = *repos.keys().nth(chosen.index(repos.len())).unwrap();
-            let Some((left, last, right)) = split(&packed(&repos), newest).unwrap() else {
+            let Some(Halves { left, last_of_left, right }) = split(&packed(&repos), newest).unwrap() else {
                 prop_assert_eq!(repos.len(), 1);
                 return Ok(());
             };
             let (left, right) = (unpacked(&left), unpacked(&right));
-            prop_assert_eq!(left.last().unwrap().0, last);
+            prop_assert_eq!(left.last().unwrap().0, last_of_left);
             prop_assert!(!right.is_empty());
             prop_assert_eq!([left, right.clone()].concat(), repos.clone().into_iter().collect::<Vec<_>>());
             if Some(&newest) == repos.keys().last() {

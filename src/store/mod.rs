@@ -225,6 +225,24 @@ impl<'a> Tx<'a> {
     }
 }
 
+/// What a reader sees until this is dropped: one state of the database.
+struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    /// By statements that are kept: to read them anew took longer than to read a page of a list.
+    fn of(connection: &'c Connection) -> rusqlite::Result<Snapshot<'c>> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Snapshot(connection))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        // It fails only where an error has ended the transaction already.
+        let _ = self.0.prepare_cached("ROLLBACK").and_then(|mut statement| statement.execute([]));
+    }
+}
+
 impl Store {
     /// Opens or creates the database, brings its schema and filter up to date and starts the writer. `failed` is cancelled when
     /// the database cannot be used any more ([`Store::failure`]): the process must stop then.
@@ -305,18 +323,18 @@ impl Store {
         longest: Option<Duration>,
         work: impl FnOnce(&Tx) -> TxResult<T>,
     ) -> Result<T, StoreError> {
-        self.read_on(&mut *self.inner.readers.get()?, longest, work)
+        self.read_on(&*self.inner.readers.get()?, longest, work)
     }
 
     /// Runs `work` on the caller's thread, async or not: only for what takes some microseconds. None: all readers are taken.
     fn read_here<T>(&self, work: impl FnOnce(&Tx) -> TxResult<T>) -> Option<Result<T, StoreError>> {
-        let mut connection = self.inner.readers.try_get()?;
-        Some(self.read_on(&mut connection, None, work))
+        let connection = self.inner.readers.try_get()?;
+        Some(self.read_on(&connection, None, work))
     }
 
     fn read_on<T>(
         &self,
-        connection: &mut Connection,
+        connection: &Connection,
         longest: Option<Duration>,
         work: impl FnOnce(&Tx) -> TxResult<T>,
     ) -> Result<T, StoreError> {
@@ -324,7 +342,7 @@ impl Store {
         let ends_at = longest.map(|longest| Instant::now() + longest);
         connection.progress_handler(STEPS_PER_LOOK, ends_at.map(|at| move || Instant::now() >= at))?;
         let state = TxState { limits: self.inner.limits, ..TxState::default() };
-        let answer = connection.transaction().and_then(|snapshot| work(&Tx::new(&snapshot, &state)));
+        let answer = Snapshot::of(connection).and_then(|snapshot| work(&Tx::new(snapshot.0, &state)));
         answer.map_err(|error| self.judge(error))
     }
 

@@ -30,8 +30,8 @@ const LISTS_SINCE: i64 = 3;
 /// "sign" in ASCII: tells a signpost database from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7369_676e;
 const READERS: u32 = 4;
-/// How much of the file readers see as memory; the kernel may take it back at any time.
-const READ_MAP_BYTES: i64 = 256 << 20;
+/// How much of the file readers see as memory, which is all that SQLite maps; the kernel may take it back at any time.
+const READ_MAP_BYTES: i64 = i32::MAX as i64;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +140,8 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
     let readers = r2d2::Pool::builder()
         .max_size(READERS)
         .connection_timeout(Duration::from_secs(10))
+        // There is no server that could have gone.
+        .test_on_check_out(false)
         // They keep their file descriptors: when the process has none left, the database goes on.
         .max_lifetime(None)
         .idle_timeout(None)
