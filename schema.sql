@@ -143,24 +143,24 @@ CREATE TABLE indexed_records (
     PRIMARY KEY (collection_id, repo_id, rkey)
 ) STRICT, WITHOUT ROWID;
 
--- The summary that answers listReposByCollection: which repos hold which collection, and how many records. Changed in the
--- transaction that changes the rows; a count that reaches 0 is deleted.
+-- Which repos hold which collection, and how many records. Changed in the transaction that changes the rows; a count that reaches 0 is
+-- deleted. No foreign key to collections: it would ask for an index of its own.
 CREATE TABLE repo_collections (
-    collection_id INTEGER NOT NULL REFERENCES collections (collection_id),
+    collection_id INTEGER NOT NULL,
     repo_id       INTEGER NOT NULL REFERENCES repos (repo_id),
     record_count  INTEGER NOT NULL CHECK (record_count > 0),
-    PRIMARY KEY (collection_id, repo_id)
+    PRIMARY KEY (repo_id, collection_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX repo_collections_by_repo ON repo_collections (repo_id);
 
--- The same summary for the filter's patterns: `io.atcr.*` costs what one collection costs, however many names there are. Made anew when
--- the filter changes. No foreign key to repos: it would ask for an index of its own.
-CREATE TABLE pattern_repos (
-    pattern_id   INTEGER NOT NULL REFERENCES patterns (pattern_id),
-    repo_id      INTEGER NOT NULL,
-    record_count INTEGER NOT NULL CHECK (record_count > 0),
-    PRIMARY KEY (pattern_id, repo_id)
-) STRICT, WITHOUT ROWID;
+-- What listReposByCollection answers, ready to be read: for each collection, and each of the filter's patterns (`io.atcr.*` costs what one
+-- collection costs, however many names there are), the repos that hold it and are shown (active, not taken down), in the order of their
+-- ids, with their DIDs, some sixty to a row. It says nothing that the tables above do not say in words, and goes with them: `signpost check`
+-- compares the two. `up_to` is list << 34 | repo_id: the list is a collection_id or, below 0, -pattern_id; the row holds the repos after those
+-- of the row before it, up to this repo_id. `repos` is packed: src/store/chunk.rs says how.
+CREATE TABLE lists (
+    up_to INTEGER PRIMARY KEY,
+    repos BLOB NOT NULL
+) STRICT;
 
 -- Work to do. A host has one row for good (repo_id NULL): pending -> in_progress (probe, list its repos) -> subscribed, until it is
 -- compared again. A repo has

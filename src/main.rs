@@ -4,11 +4,14 @@
 
 use std::process::ExitCode;
 
-use signpost::cli::{Cli, Command, Failure, admin, backup, check, config, health, manual, parse, request_crawl, serve};
+use signpost::cli::{
+    Cli, Command, Failure, admin, backup, check, config, health, manual, parse, request_crawl, serve, status,
+};
 
 fn main() -> ExitCode {
     let outcome = match parse(std::env::args_os()) {
         Ok(Cli { command: Command::Serve(flags) }) => serve::run(*flags),
+        Ok(Cli { command: Command::Status(flags) }) => status::run(flags),
         Ok(Cli { command: Command::Health(flags) }) => health::run(flags),
         Ok(Cli { command: Command::Backup(flags) }) => backup::run(flags),
         Ok(Cli { command: Command::Check(flag) }) => check::run(flag),

@@ -112,6 +112,10 @@ pub struct Sizes {
     pub desynchronized_repos: i64,
     /// Repos of which a limit keeps some records out of the index.
     pub truncated_repos: i64,
+    /// Firehoses that should be connected and are not.
+    pub firehoses_down: i64,
+    /// How long the job that is due longest has been waiting for a worker.
+    pub longest_wait_seconds: i64,
     /// Accounts that wait for room at their host.
     pub waiting_accounts: i64,
     /// Hosts that send more events than their limits let through.
@@ -409,6 +413,12 @@ impl Sizes {
             ("clock_behind", "1 when most hosts are ahead of our clock", i64::from(self.clock_is_behind)),
             ("desynchronized_repos", "Repos known to be out of step with their host", self.desynchronized_repos),
             ("truncated_repos", "Repos of which a limit keeps some records out of the index", self.truncated_repos),
+            ("firehoses_down", "Firehoses that should be connected and are not", self.firehoses_down),
+            (
+                "queue_longest_wait_seconds",
+                "How long the job that is due longest has been waiting for a worker",
+                self.longest_wait_seconds,
+            ),
             ("waiting_accounts", "Accounts that wait for room at their host", self.waiting_accounts),
             ("slowed_hosts", "Hosts that send more events than their limits let through", self.slowed_hosts),
             ("collections", "Collections that somebody has a record of", self.collections),

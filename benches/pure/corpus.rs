@@ -64,8 +64,8 @@ fn rev(records: usize) -> String {
 
 fn write(shape: Shape, number: usize) -> Write {
     match shape {
-        Shape::OnePercent if number % 100 == 0 => manifest("io.atcr.manifest", number),
-        Shape::OnePercent if number % 3 == 0 => post("app.bsky.feed.post", number),
+        Shape::OnePercent if number.is_multiple_of(100) => manifest("io.atcr.manifest", number),
+        Shape::OnePercent if number.is_multiple_of(3) => post("app.bsky.feed.post", number),
         Shape::OnePercent => like(number),
         Shape::Atcr => manifest("io.atcr.manifest", number),
         Shape::Collections(count) => match number % count {

@@ -101,6 +101,8 @@ fn sizes(stats: Stats, clock_is_behind: bool) -> Sizes {
         records: stats.records,
         desynchronized_repos: stats.desynchronized_repos,
         truncated_repos: stats.truncated_repos,
+        firehoses_down: stats.firehoses_down,
+        longest_wait_seconds: stats.longest_wait_ms / 1000,
         waiting_accounts: stats.waiting_accounts,
         slowed_hosts: stats.slowed_hosts,
         collections: stats.collections,

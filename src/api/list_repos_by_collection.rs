@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::extract::{Request, State};
+use axum::http::Uri;
+use axum::response::Response;
 
 use super::Api;
 use super::cursor::CursorScope;
@@ -18,21 +18,47 @@ use crate::syntax::NsidPattern;
 
 pub(super) const NSID: &str = "com.atproto.sync.listReposByCollection";
 const MOST_COLLECTIONS: usize = 50;
-const JSON: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+/// What a did:plc takes in the answer, and what stands around the rows.
+const ROW_BYTES: usize = 43;
+const FRAME_BYTES: usize = 64;
 
-pub(super) async fn handle(
-    State(api): State<Arc<Api>>,
-    uri: Uri,
-) -> Result<([(HeaderName, HeaderValue); 1], String), ApiError> {
-    let query = Query::of(&uri);
-    let patterns = patterns(&query)?;
-    let limit = query.limit(1..=2000, 500)?;
-    let scope = scope(&api, &patterns);
-    let after = scope.read(query.cursor()?.as_deref())?;
-    require_coverage(&api, &patterns)?;
-    let page = api.store.list_repos_by_collection(patterns, RepoId(after), limit, write_repo).await?;
-    let cursor = page.next_after.map(|last| scope.write(last.0));
-    Ok(([JSON], answer(&page.text, cursor.as_deref())))
+pub(super) async fn handle(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
+    let text = request.uri().query().unwrap_or_default();
+    // Read before the lists are: what is written meanwhile makes the page an old one.
+    let version = api.store.lists_version();
+    if let Some(page) = api.pages.get(text, version) {
+        return Ok(page.answer(request.headers()));
+    }
+    let asked = Asked::of(&api, request.uri())?;
+    let page = api.pages.get_or_make(text, version, || asked.answer(&api)).await?;
+    Ok(page.answer(request.headers()))
+}
+
+/// A request that can be answered.
+struct Asked {
+    patterns: Vec<NsidPattern>,
+    limit: usize,
+    after: RepoId,
+    scope: CursorScope,
+}
+
+impl Asked {
+    fn of(api: &Api, uri: &Uri) -> Result<Asked, ApiError> {
+        let query = Query::of(uri);
+        let patterns = patterns(&query)?;
+        let limit = query.limit(1..=2000, 500)?;
+        let scope = scope(api, &patterns);
+        let after = RepoId(scope.read(query.cursor()?.as_deref())?);
+        require_coverage(api, &patterns)?;
+        Ok(Asked { patterns, limit, after, scope })
+    }
+
+    async fn answer(self, api: &Api) -> Result<Vec<u8>, ApiError> {
+        let Asked { patterns, limit, after, scope } = self;
+        let text = begin(limit);
+        let page = api.store.list_repos_by_collection(patterns, after, limit, text, write_repo).await?;
+        Ok(end(page.text, page.next_after.map(|last| scope.write(last.0)).as_deref()))
+    }
 }
 
 fn patterns(query: &Query<'_>) -> Result<Vec<NsidPattern>, ApiError> {
@@ -84,20 +110,29 @@ fn require_coverage(api: &Api, patterns: &[NsidPattern]) -> Result<(), ApiError>
     Ok(())
 }
 
+fn begin(limit: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(FRAME_BYTES + limit * ROW_BYTES);
+    text.extend_from_slice(b"{\"repos\":[");
+    text
+}
+
 /// A row of the answer, with the comma behind it. A DID holds nothing that JSON escapes.
-fn write_repo(rows: &mut String, did: &str) {
-    rows.push_str("{\"did\":\"");
-    rows.push_str(did);
-    rows.push_str("\"},");
+fn write_repo(text: &mut Vec<u8>, did: &[u8]) {
+    text.extend_from_slice(b"{\"did\":\"");
+    text.extend_from_slice(did);
+    text.extend_from_slice(b"\"},");
 }
 
 /// `{"repos":[{"did":"..."}],"cursor":"..."}`
-fn answer(rows: &str, cursor: Option<&str>) -> String {
-    let rows = rows.strip_suffix(',').unwrap_or(rows);
+fn end(mut text: Vec<u8>, cursor: Option<&str>) -> Vec<u8> {
+    text.pop_if(|last| *last == b',');
     match cursor {
-        Some(cursor) => format!("{{\"repos\":[{rows}],\"cursor\":\"{cursor}\"}}"),
-        None => format!("{{\"repos\":[{rows}]}}"),
+        Some(cursor) => {
+            [b"],\"cursor\":\"", cursor.as_bytes(), b"\"}"].iter().for_each(|part| text.extend_from_slice(part))
+        }
+        None => text.extend_from_slice(b"]}"),
     }
+    text
 }
 
 #[cfg(test)]
@@ -107,9 +142,9 @@ mod tests {
     #[test]
     fn a_page_is_the_lexicons_json() {
         for (count, cursor) in [(0, None), (1, None), (1, Some("abc-_1")), (3, None), (3, Some("abc-_1"))] {
-            let mut rows = String::new();
-            (1..=count).for_each(|id| write_repo(&mut rows, &format!("did:web:host{id}.example.com")));
-            let json: serde_json::Value = serde_json::from_str(&answer(&rows, cursor)).unwrap();
+            let mut text = begin(count);
+            (1..=count).for_each(|id| write_repo(&mut text, format!("did:web:host{id}.example.com").as_bytes()));
+            let json: serde_json::Value = serde_json::from_slice(&end(text, cursor)).unwrap();
             let repos = json["repos"].as_array().unwrap();
             assert_eq!(repos.len(), count);
             assert!(repos.iter().all(|repo| repo["did"].as_str().unwrap().starts_with("did:web:host")));

@@ -24,6 +24,7 @@ mod list_hosts;
 mod list_repos;
 mod list_repos_by_collection;
 mod operator;
+mod pages;
 mod query;
 mod request_crawl;
 mod router;
@@ -38,9 +39,11 @@ pub use operator::History;
 pub use router::public_router;
 pub use server::serve;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use buckets::Buckets;
+use pages::Pages;
 
 use crate::config::{AdminToken, Config, QuotaConfig};
 use crate::metrics::Metrics;
@@ -67,6 +70,8 @@ pub struct Api {
     pub admin_token: Option<AdminToken>,
     /// The limits of a host for which the operator set none.
     pub default_limits: HostLimits,
+    /// Those of listReposByCollection.
+    pages: Arc<Pages>,
     request_crawl_buckets: Buckets,
     wrong_token_buckets: Buckets,
 }
@@ -83,6 +88,7 @@ impl Api {
             quotas: config.quotas.clone(),
             admin_token: config.admin_token.clone(),
             default_limits: HostLimits::of(&config.store.limits),
+            pages: Arc::default(),
             request_crawl_buckets: Buckets::new(per_minute, Duration::from_secs(60) / per_minute),
             wrong_token_buckets: Buckets::new(WRONG_TOKENS, Duration::from_secs(1)),
         }

@@ -36,19 +36,28 @@ const METHODS: [&str; 8] = [
 pub fn public_router(api: Api) -> Router {
     let api = Arc::new(api);
     let home = Arc::<str>::from(home::text(&api));
-    xrpc_routes()
+    other_routes()
         .route("/", get(async move || home.to_string()))
+        .layer(surface::compression())
+        // Its answers are compressed once for all who ask.
+        .merge(list_route())
         .method_not_allowed_fallback(wrong_verb)
         .fallback(unknown_path)
-        .layer(surface::compression())
         .layer(middleware::from_fn_with_state(api.clone(), around))
         .with_state(api)
 }
 
 /// The XRPC methods, which are on both listeners.
 pub(super) fn xrpc_routes() -> Router<Arc<Api>> {
+    other_routes().merge(list_route())
+}
+
+fn list_route() -> Router<Arc<Api>> {
+    Router::new().route(&path(list_repos_by_collection::NSID), get(list_repos_by_collection::handle))
+}
+
+fn other_routes() -> Router<Arc<Api>> {
     Router::new()
-        .route(&path(list_repos_by_collection::NSID), get(list_repos_by_collection::handle))
         .route(&path(list_repos::NSID), get(list_repos::handle))
         .route(&path(get_repo_status::NSID), get(get_repo_status::handle))
         .route(&path(get_latest_commit::NSID), get(get_latest_commit::handle))

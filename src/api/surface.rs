@@ -18,7 +18,7 @@ use super::error::ApiError;
 use crate::metrics::Metrics;
 
 /// A smaller answer would hardly get smaller.
-const LEAST_COMPRESSED_BYTES: u16 = 1024;
+pub(super) const LEAST_COMPRESSED_BYTES: usize = 1024;
 const VERBS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 const SECURITY: [(HeaderName, HeaderValue); 4] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -29,7 +29,9 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
 
 /// gzip at its cheapest level, for clients that accept it: DIDs shrink to half at any level.
 pub(super) fn compression() -> CompressionLayer<SizeAbove> {
-    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(LEAST_COMPRESSED_BYTES))
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(LEAST_COMPRESSED_BYTES as u16))
 }
 
 /// Surrounds every request of the internal listener. It has no CORS: the answer to a browser's preflight allows nothing.

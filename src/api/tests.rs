@@ -175,8 +175,7 @@ fn add_repo(tx: &Tx, did: &str, active: bool, status: Option<Status>, collection
         let collection = known.unwrap_or_else(|| tx.new_collection(nsid, HostId(1)).unwrap());
         tx.insert_record(collection.id, repo, "self", cid, "{}").unwrap();
         tx.adjust_count(collection.id, repo, 1).unwrap();
-        let patterns = collection.pattern.map(|pattern| (pattern, 1)).into_iter().collect();
-        tx.change_usage(repo, &UsageChange { records: 1, bytes: 2, collections: 1, patterns }).unwrap();
+        tx.change_usage(repo, &UsageChange { records: 1, bytes: 2, collections: 1 }).unwrap();
     }
 }
 

@@ -14,6 +14,7 @@ mod logging;
 pub mod manual;
 pub mod request_crawl;
 pub mod serve;
+pub mod status;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ pub enum Command {
     /// Run the service
     #[command(long_about = include_str!("serve_about.txt"), after_long_help = include_str!("serve_after_help.txt"))]
     Serve(Box<Flags>),
+    /// Show how the signpost on this machine is
+    #[command(long_about = include_str!("status_about.txt"))]
+    Status(status::StatusFlags),
     /// Ask a running signpost on this machine whether it is ready
     #[command(long_about = include_str!("health_about.txt"))]
     Health(InternalAddrFlag),

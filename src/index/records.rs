@@ -178,9 +178,6 @@ impl<'t, 'db> RowWriter<'t, 'db> {
         if let Some(room) = &mut self.room {
             room.collections -= collections;
         }
-        if let Some(pattern) = collection.pattern.filter(|_| delta != 0) {
-            self.change.count_pattern(pattern, delta);
-        }
         Ok(())
     }
 }

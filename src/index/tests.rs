@@ -221,7 +221,8 @@ impl Index {
 
     async fn listed(&self, collection: &str) -> usize {
         let pattern = crate::syntax::NsidPattern::parse(collection).expect("a pattern");
-        let page = self.store.list_repos_by_collection(vec![pattern], RepoId(0), 10, |text, _| text.push('x'));
+        let write = |text: &mut Vec<u8>, _: &[u8]| text.push(b'x');
+        let page = self.store.list_repos_by_collection(vec![pattern], RepoId(0), 10, Vec::new(), write);
         page.await.expect("listed").text.len()
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::lists;
 use super::open::{self, OpenError};
 
 /// What a check found wrong is shown up to so many lines each.
@@ -82,13 +83,16 @@ fn checked(db: &Connection) -> rusqlite::Result<Checked> {
         // What the rows of a damaged file add up to says nothing.
         return Ok(Checked { problems, ..Checked::default() });
     }
-    for (what, sql) in DERIVED {
-        let found = lines(&snapshot, sql)?;
+    let mut tell = |what: &str, found: Vec<String>| {
         problems.extend(found.iter().take(MOST_LINES).map(|line| format!("{what}: {line}")));
         if let Some(more @ 1..) = found.len().checked_sub(MOST_LINES) {
             problems.push(format!("{what}: and {more} more"));
         }
+    };
+    for (what, sql) in DERIVED {
+        tell(what, lines(&snapshot, sql)?);
     }
+    tell("lists other than the rows", lists::differences(&snapshot)?);
     // The view that people read, with the text form of every CID.
     lines(&snapshot, "SELECT cid FROM records LIMIT 1000")?;
     let number = |sql: &str| snapshot.query_row(sql, [], |row| row.get(0));
@@ -96,8 +100,7 @@ fn checked(db: &Connection) -> rusqlite::Result<Checked> {
         problems,
         records: number("SELECT count(*) FROM indexed_records")?,
         empty_collections: number(
-            "SELECT count(*) FROM collections c
-             WHERE NOT EXISTS (SELECT 1 FROM repo_collections rc WHERE rc.collection_id = c.collection_id)",
+            "SELECT count(*) FROM collections WHERE collection_id NOT IN (SELECT collection_id FROM repo_collections)",
         )?,
     })
 }

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::list::PageWriter;
 use super::open::{self, Prepared};
 use super::{OpenError, RepoId, Tx, TxResult, TxState};
 use crate::config::StoreConfig;
@@ -127,9 +128,10 @@ impl Tx<'_> {
             .collect()
     }
 
-    /// Counters that differ from the rows that they count.
+    /// Counters that differ from the rows that they count, and repos that are in a list and should not be, or the other way round.
     pub(crate) fn wrong_counts(&self) -> TxResult<i64> {
-        self.db.prepare_cached(include_str!("counters.sql"))?.query_row([], |row| row.get(0))
+        let counts: i64 = self.db.prepare_cached(include_str!("counters.sql"))?.query_row([], |row| row.get(0))?;
+        Ok(counts + super::lists::differences(self.db)?.len() as i64)
     }
 
     /// Jobs on repos.
@@ -154,8 +156,13 @@ impl Tx<'_> {
     /// As the API lists them.
     pub(crate) fn listed_dids(&self, pattern: &str) -> TxResult<Vec<String>> {
         let pattern = NsidPattern::parse(pattern).expect("a pattern");
-        let write = |text: &mut String, did: &str| text.extend([did, "\n"]);
-        let page = self.list_repos_by_collection(&[pattern], RepoId(0), 1000, write)?;
-        Ok(page.text.lines().map(str::to_owned).collect())
+        let write = |text: &mut Vec<u8>, did: &[u8]| text.extend([did, b"\n"].concat());
+        let page = self.list_repos_by_collection(&[pattern], PageWriter::new(Vec::new(), RepoId(0), 1000, write))?;
+        Ok(page
+            .text
+            .split(|byte| *byte == b'\n')
+            .filter(|did| !did.is_empty())
+            .map(|did| String::from_utf8_lossy(did).into_owned())
+            .collect())
     }
 }

@@ -1,20 +1,19 @@
 //! The served queries: keyset pages in ascending id. A test reads their query plans.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 use rusqlite::{OptionalExtension, Row, named_params};
 
-use super::sources::Source;
+use super::chunk::{Entries, Entry};
+use super::lists::List;
+use super::sources::{Source, Walk};
 use super::{HostId, RepoId, Store, StoreError, Tx, TxResult};
 use crate::repo::DagCid;
 use crate::syntax::{Did, NsidPattern};
 
-const REPOS_OF_COLLECTION: &str =
-    "SELECT rc.repo_id, r.did FROM repo_collections rc JOIN repos r ON r.repo_id = rc.repo_id
-     WHERE rc.collection_id = :id AND rc.repo_id > :after AND r.active = 1 AND r.taken_down = 0 ORDER BY rc.repo_id LIMIT :limit";
-const REPOS_OF_PATTERN: &str = "SELECT p.repo_id, r.did FROM pattern_repos p JOIN repos r ON r.repo_id = p.repo_id
-     WHERE p.pattern_id = :id AND p.repo_id > :after AND r.active = 1 AND r.taken_down = 0 ORDER BY p.repo_id LIMIT :limit";
+const ROWS_OF_LIST: &str = "SELECT repos FROM lists WHERE up_to > :after AND up_to <= :end ORDER BY up_to";
 const REPO_COLUMNS: &str = "repo_id, did, head, rev, active AND NOT taken_down,
      CASE WHEN taken_down THEN 'takendown' WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
 /// An active repo that was not verified yet is only hearsay; so is one whose chain is known while nobody has asked whose it is.
@@ -43,8 +42,8 @@ pub struct RepoRow {
 /// A page of DIDs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DidPage {
-    /// What the caller wrote of each.
-    pub text: String,
+    /// What the caller began, with what it wrote of each.
+    pub text: Vec<u8>,
     /// After which repo the next page begins; None at the end.
     pub next_after: Option<RepoId>,
 }
@@ -66,15 +65,26 @@ pub struct HostRow {
 
 impl Store {
     /// DIDs of active repos that hold a record in a matching collection, each once, ascending by id after `after`, at most `limit`.
-    /// Each is given to `write` as it is read: a page costs one buffer, whatever its size.
-    pub async fn list_repos_by_collection(
+    /// Each is given to `write` as it is read, behind what is in `text`: a page costs one buffer, whatever its size.
+    pub async fn list_repos_by_collection<W>(
         &self,
         patterns: Vec<NsidPattern>,
         after: RepoId,
         limit: usize,
-        write: fn(&mut String, &str),
-    ) -> Result<DidPage, StoreError> {
-        self.query(move |tx| tx.list_repos_by_collection(&patterns, after, limit, write)).await
+        text: Vec<u8>,
+        write: W,
+    ) -> Result<DidPage, StoreError>
+    where
+        W: Fn(&mut Vec<u8>, &[u8]) + Copy + Send + 'static,
+    {
+        // A few rows of one list are read sooner than another thread is woken.
+        let mut page = PageWriter::new(text, after, limit, write);
+        if let Some(is_read) = self.read_here(|tx| tx.read_one_list(&patterns, &mut page))
+            && is_read?
+        {
+            return Ok(page.finish());
+        }
+        self.query(move |tx| tx.list_repos_by_collection(&patterns, page)).await
     }
 
     /// Accounts whose commit is known, ascending by id after `after`.
@@ -133,63 +143,79 @@ impl Store {
 }
 
 impl Tx<'_> {
-    pub(super) fn list_repos_by_collection(
+    pub(super) fn list_repos_by_collection<W>(
         &self,
         patterns: &[NsidPattern],
-        after: RepoId,
-        limit: usize,
-        write: fn(&mut String, &str),
-    ) -> TxResult<DidPage> {
-        let mut page = PageWriter::new(limit, after, write);
+        mut page: PageWriter<W>,
+    ) -> TxResult<DidPage>
+    where
+        W: Fn(&mut Vec<u8>, &[u8]),
+    {
         match self.sources(patterns)?.as_slice() {
             [] => {}
-            [Source::Collection(id)] => self.repos_of_one(REPOS_OF_COLLECTION, *id, after, &mut page)?,
-            [Source::Pattern(id)] => self.repos_of_one(REPOS_OF_PATTERN, *id, after, &mut page)?,
-            many => self.repos_of_many(many, after, &mut page)?,
+            [Source::List(list)] => self.repos_of_one(*list, &mut page)?,
+            many => self.repos_of_many(many, &mut page)?,
         }
         Ok(page.finish())
     }
 
-    fn repos_of_one(&self, sql: &str, id: i64, after: RepoId, page: &mut PageWriter) -> TxResult<()> {
-        let mut statement = self.db.prepare_cached(sql)?;
-        // One more tells whether there is a next page.
-        let mut rows = statement.query(named_params! {":id": id, ":after": after.0, ":limit": page.left as i64 + 1})?;
+    /// Reads a page that lies in one list; false: it does not.
+    fn read_one_list<W>(&self, patterns: &[NsidPattern], page: &mut PageWriter<W>) -> TxResult<bool>
+    where
+        W: Fn(&mut Vec<u8>, &[u8]),
+    {
+        let [pattern] = patterns else { return Ok(false) };
+        match self.list_of(pattern)? {
+            Some(list) => self.repos_of_one(list, page).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn repos_of_one<W>(&self, list: List, page: &mut PageWriter<W>) -> TxResult<()>
+    where
+        W: Fn(&mut Vec<u8>, &[u8]),
+    {
+        let mut statement = self.db.prepare_cached(ROWS_OF_LIST)?;
+        let after = page.after.0;
+        let mut rows = statement.query(named_params! {":after": list.key(after), ":end": list.end()})?;
         while let Some(row) = rows.next()? {
-            page.push(RepoId(row.get(0)?), row.get_ref(1)?.as_str()?);
+            for entry in Entries::of(row.get_ref(0)?.as_blob()?) {
+                let entry = entry?;
+                if entry.repo > after {
+                    page.push(entry);
+                }
+                if page.is_full() {
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
 
-    /// Merges the ascending pages of several sources; a page of each is read only as far as the merge gets.
-    pub(super) fn repos_of_many(&self, sources: &[Source], after: RepoId, page: &mut PageWriter) -> TxResult<()> {
-        let chunk = (2 * page.left / sources.len()).clamp(16, page.left.max(16));
-        let mut pages: Vec<VecDeque<i64>> = vec![VecDeque::new(); sources.len()];
-        let mut heads = BinaryHeap::new();
-        let mut advance = |heads: &mut BinaryHeap<_>, at: usize, after: i64| -> TxResult<()> {
-            if pages[at].is_empty() {
-                pages[at] = self.repo_ids(&sources[at], after, chunk)?;
-            }
-            if let Some(repo) = pages[at].pop_front() {
-                heads.push(Reverse((repo, at)));
-            }
-            Ok(())
-        };
-        for at in 0..sources.len() {
-            advance(&mut heads, at, after.0)?;
+    /// Merges several sources; each is read only as far as the merge gets.
+    pub(super) fn repos_of_many<W>(&self, sources: &[Source], page: &mut PageWriter<W>) -> TxResult<()>
+    where
+        W: Fn(&mut Vec<u8>, &[u8]),
+    {
+        let mut walks: Vec<Walk> = sources.iter().map(|source| Walk::new(source, page.after.0, page.left)).collect();
+        let mut heads = BinaryHeap::with_capacity(walks.len());
+        for (at, walk) in walks.iter_mut().enumerate() {
+            heads.extend(walk.next(self)?.map(|repo| Reverse((repo, at))));
         }
-        let mut active =
-            self.db.prepare_cached("SELECT did FROM repos WHERE repo_id = ?1 AND active = 1 AND taken_down = 0")?;
-        let mut last = after.0;
-        while !page.is_full() {
-            let Some(Reverse((repo, at))) = heads.pop() else { break };
-            advance(&mut heads, at, repo)?;
-            if repo == last {
-                continue;
+        let mut last = page.after.0;
+        while let Some(mut head) = heads.peek_mut() {
+            let Reverse((repo, at)) = *head;
+            let walk = &mut walks[at];
+            if repo != last {
+                page.push(walk.entry()?);
+                last = repo;
+                if page.is_full() {
+                    break;
+                }
             }
-            last = repo;
-            let mut rows = active.query([repo])?;
-            if let Some(row) = rows.next()? {
-                page.push(RepoId(repo), row.get_ref(0)?.as_str()?);
+            match walk.next(self)? {
+                Some(next) => *head = Reverse((next, at)),
+                None => drop(PeekMut::pop(head)),
             }
         }
         Ok(())
@@ -197,27 +223,28 @@ impl Tx<'_> {
 }
 
 /// Takes the rows of a page, and one more that only shows that there are more.
-pub(super) struct PageWriter {
-    text: String,
+pub(super) struct PageWriter<W> {
+    text: Vec<u8>,
+    after: RepoId,
     left: usize,
     last: RepoId,
-    write: fn(&mut String, &str),
+    write: W,
     has_more: bool,
 }
 
-impl PageWriter {
-    pub(super) fn new(limit: usize, after: RepoId, write: fn(&mut String, &str)) -> PageWriter {
-        PageWriter { text: String::with_capacity(limit * 48), left: limit, last: after, write, has_more: false }
+impl<W: Fn(&mut Vec<u8>, &[u8])> PageWriter<W> {
+    pub(super) fn new(text: Vec<u8>, after: RepoId, limit: usize, write: W) -> PageWriter<W> {
+        PageWriter { text, after, left: limit, last: after, write, has_more: false }
     }
 
-    fn push(&mut self, repo: RepoId, did: &str) {
+    fn push(&mut self, Entry { repo, did }: Entry<'_>) {
         if self.left == 0 {
             self.has_more = true;
             return;
         }
         self.left -= 1;
-        self.last = repo;
-        (self.write)(&mut self.text, did);
+        self.last = RepoId(repo);
+        did.give(|did| (self.write)(&mut self.text, did));
     }
 
     fn is_full(&self) -> bool {

@@ -1,13 +1,14 @@
 //! The only SQL, and the only crossing between async and blocking code: one writer thread that groups commits, and a pool of
 //! read-only connections. One file per table; what goes out of here is typed and free of SQL.
 //! It decides nothing: what a host's words change is decided in `index`, which is given a [`Tx`] to do it with.
-//! Invariants: counts in `repo_collections` equal the rows of `indexed_records`; a cursor commits with the rows that it covers; a
+//! Invariants: counts in `repo_collections` equal the rows of `indexed_records`, and `lists` says what they say; a cursor commits with the rows that it covers; a
 //! failed write stops the process, but for one that found no room: that one left nothing behind, and its caller is told.
 
 mod audit;
 mod backup;
 mod bans;
 mod check;
+mod chunk;
 #[cfg(test)]
 mod direct;
 mod disk;
@@ -17,6 +18,7 @@ mod held;
 mod hosts;
 mod limits;
 mod list;
+mod lists;
 mod meta;
 mod open;
 mod operator;
@@ -37,6 +39,7 @@ mod wal;
 mod writer;
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -131,6 +134,8 @@ struct Inner {
     filter: CollectionFilter,
     complete_filter: Arc<RwLock<CollectionFilter>>,
     instance_id: [u8; 8],
+    /// Higher after every commit that changed a list.
+    lists_version: Arc<AtomicU64>,
     limits: Limits,
 }
 
@@ -200,6 +205,8 @@ struct TxState {
     raised: Cell<u8>,
     /// Bytes in `held_events`, so that its bound costs no scan.
     held_bytes: Cell<u64>,
+    /// Whether a list was changed since the last commit.
+    lists_changed: Cell<bool>,
     limits: Limits,
 }
 
@@ -298,7 +305,21 @@ impl Store {
         longest: Option<Duration>,
         work: impl FnOnce(&Tx) -> TxResult<T>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.inner.readers.get()?;
+        self.read_on(&mut *self.inner.readers.get()?, longest, work)
+    }
+
+    /// Runs `work` on the caller's thread, async or not: only for what takes some microseconds. None: all readers are taken.
+    fn read_here<T>(&self, work: impl FnOnce(&Tx) -> TxResult<T>) -> Option<Result<T, StoreError>> {
+        let mut connection = self.inner.readers.try_get()?;
+        Some(self.read_on(&mut connection, None, work))
+    }
+
+    fn read_on<T>(
+        &self,
+        connection: &mut Connection,
+        longest: Option<Duration>,
+        work: impl FnOnce(&Tx) -> TxResult<T>,
+    ) -> Result<T, StoreError> {
         // Set also when there is none: the connection may still have that of an earlier query.
         let ends_at = longest.map(|longest| Instant::now() + longest);
         connection.progress_handler(STEPS_PER_LOOK, ends_at.map(|at| move || Instant::now() >= at))?;
@@ -348,6 +369,11 @@ impl Store {
     /// Random, made with the database: what tells its list cursors from another database's.
     pub fn instance_id(&self) -> [u8; 8] {
         self.inner.instance_id
+    }
+
+    /// Another one when a list of repos has changed: an answer read after this was asked for is good as long as it stays the same.
+    pub fn lists_version(&self) -> u64 {
+        self.inner.lists_version.load(Ordering::Acquire)
     }
 
     /// Waits for what was queued to be committed, then closes the database. Later writes answer [`StoreError::Closed`].

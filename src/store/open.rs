@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -15,15 +16,17 @@ use super::failure::Failure;
 use super::schedule::follow_clock_back;
 use super::wal::BUSY_TIMEOUT;
 use super::writer::{Desk, Writer};
-use super::{Inner, Signals, Store, TxState, meta, patterns, usage};
+use super::{Inner, Signals, Store, TxState, lists, meta, patterns, usage};
 use crate::clock::now_millis;
 use crate::config::{Limits, StoreConfig};
 use crate::syntax::CollectionFilter;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// What brings a file of version n + 1 up by one, each in the transaction that raises its version.
-const STEPS: [&str; 1] = [include_str!("upgrades/2.sql")];
+const STEPS: [&str; 2] = [include_str!("upgrades/2.sql"), include_str!("upgrades/3.sql")];
+/// The version that brought `lists`, which no SQL can fill.
+const LISTS_SINCE: i64 = 3;
 /// "sign" in ASCII: tells a signpost database from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7369_676e;
 const READERS: u32 = 4;
@@ -146,7 +149,15 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
     let signals = Arc::new(Signals::default());
     let disk = Arc::new(Disk::under(path, least_free_bytes));
     let failure = Arc::new(Failure::told_by(failed));
-    let desk = Desk { connection, state, signals: signals.clone(), disk: disk.clone(), failure: failure.clone() };
+    let lists_version = Arc::new(AtomicU64::new(0));
+    let desk = Desk {
+        connection,
+        state,
+        signals: signals.clone(),
+        disk: disk.clone(),
+        failure: failure.clone(),
+        lists_version: lists_version.clone(),
+    };
     let writer = Writer::start(desk, lock).map_err(|error| OpenError::Unusable(path.clone(), error))?;
     Ok(Store {
         inner: Arc::new(Inner {
@@ -159,6 +170,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
             filter: config.filter.clone(),
             complete_filter: Arc::new(RwLock::new(complete_filter)),
             instance_id,
+            lists_version,
             limits: config.limits,
         }),
     })
@@ -225,6 +237,9 @@ pub(super) fn apply_schema(db: &mut Connection) -> rusqlite::Result<()> {
         for step in STEPS.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
             transaction.execute_batch(step)?;
         }
+        if version < LISTS_SINCE {
+            lists::rebuild(&transaction)?;
+        }
     }
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
@@ -275,10 +290,12 @@ fn drop_unmatched(db: &Connection, filter: &CollectionFilter) -> rusqlite::Resul
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     for (id, _) in collections.iter().filter(|(_, nsid)| !filter.matches(nsid)) {
-        for table in ["indexed_records", "repo_collections", "collections"] {
+        for table in ["indexed_records", "collections"] {
             db.execute(&format!("DELETE FROM {table} WHERE collection_id = :id"), named_params! {":id": id})?;
         }
+        lists::drop_list(db, *id)?;
     }
+    db.execute("DELETE FROM repo_collections WHERE collection_id NOT IN (SELECT collection_id FROM collections)", [])?;
     Ok(())
 }
 

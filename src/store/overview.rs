@@ -1,19 +1,17 @@
-//! What an operator's page shows besides the gauges and the hosts: what is being crawled, the collections, and one repo.
+//! What an operator's page shows besides the gauges and the hosts: which host is down, what is being crawled, the collections, and one
+//! repo.
 
 use rusqlite::{OptionalExtension, named_params};
 
+use super::stats::DOWN_FIREHOSES;
 use super::{Store, StoreError, Tx, TxResult};
 use crate::repo::DagCid;
 
-/// The firehoses that should be connected, and what is crawled at this moment.
+/// Which host is down, and what is crawled at this moment.
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
-    /// Hosts that answered before, are not kept out, and whose firehose is down.
-    pub firehoses_down: i64,
-    /// The name of one of them, and why, as an example.
+    /// A host whose firehose is down, and why, as an example.
     pub down_example: Option<(String, Option<String>)>,
-    /// How long the job that is due longest has been waiting, in milliseconds; 0 when none is due.
-    pub longest_wait_ms: i64,
     /// Hosts with work left on their repos, or that are being listed.
     pub crawling: Vec<Crawling>,
 }
@@ -95,7 +93,7 @@ pub struct IndexedRecord {
 }
 
 impl Store {
-    /// What should be connected, and what is crawled now; at most `most` hosts of the latter.
+    /// Which host is down, and what is crawled now: at most `most` hosts of the latter.
     pub async fn overview(&self, most: usize) -> Result<Overview, StoreError> {
         self.read(move |tx| tx.overview(most)).await
     }
@@ -130,22 +128,11 @@ impl Store {
 
 impl Tx<'_> {
     fn overview(&self, most: usize) -> TxResult<Overview> {
-        const DOWN: &str = "hosts h JOIN subscriptions s USING (host_id)
-             WHERE reached_at IS NOT NULL AND blocked = 0 AND connected_since IS NULL";
-        let firehoses_down =
-            self.db.prepare_cached(&format!("SELECT count(*) FROM {DOWN}"))?.query_row([], |row| row.get(0))?;
         let down_example = self
             .db
-            .prepare_cached(&format!("SELECT hostname, last_error FROM {DOWN} ORDER BY state_since LIMIT 1"))?
+            .prepare_cached(&format!("SELECT hostname, last_error FROM {DOWN_FIREHOSES} ORDER BY state_since LIMIT 1"))?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let due_since: Option<i64> = self
-            .db
-            .prepare_cached(
-                "SELECT min(max(next_attempt_at, q.created_at)) FROM crawl_queue q JOIN hosts USING (host_id)
-                 WHERE status IN ('pending', 'failed') AND next_attempt_at <= :now AND blocked = 0",
-            )?
-            .query_row(named_params! {":now": self.now}, |row| row.get(0))?;
         let crawling = self
             .db
             .prepare_cached(
@@ -169,8 +156,7 @@ impl Tx<'_> {
                 })
             })?
             .collect::<TxResult<_>>()?;
-        let longest_wait_ms = due_since.map_or(0, |since| (self.now - since).max(0));
-        Ok(Overview { firehoses_down, down_example, longest_wait_ms, crawling })
+        Ok(Overview { down_example, crawling })
     }
 
     fn collection_sizes(&self) -> TxResult<Vec<CollectionSize>> {

@@ -1,9 +1,9 @@
-//! `patterns` and `pattern_repos`: which repos hold what a pattern of the filter matches, kept as `repo_collections` is. A query for
-//! such a pattern then costs what one for a collection costs.
+//! `patterns`: the patterns of the filter, and which of them matches a collection. Each has a list of its own in `lists`: a query for such a
+//! pattern costs what one for a collection costs.
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use super::{RepoId, Tx, TxResult};
+use super::{Tx, TxResult, lists};
 use crate::syntax::{CollectionFilter, NsidPattern};
 
 impl Tx<'_> {
@@ -19,44 +19,16 @@ impl Tx<'_> {
     pub(super) fn pattern_of(&self, nsid: &str) -> TxResult<Option<i64>> {
         Ok(matching(&stored(self.db)?, nsid))
     }
-
-    /// Moves how many records of a repo a pattern matches; at 0 the repo is off the pattern's list.
-    pub(super) fn adjust_pattern(&self, pattern: i64, repo: RepoId, by: i64) -> TxResult<()> {
-        if by == 0 {
-            return Ok(());
-        }
-        let key = named_params! {":pattern": pattern, ":repo": repo.0};
-        let count: Option<i64> = self
-            .db
-            .prepare_cached("SELECT record_count FROM pattern_repos WHERE pattern_id = :pattern AND repo_id = :repo")?
-            .query_row(key, |row| row.get(0))
-            .optional()?;
-        let count = count.unwrap_or(0) + by;
-        if count == 0 {
-            self.db
-                .prepare_cached("DELETE FROM pattern_repos WHERE pattern_id = :pattern AND repo_id = :repo")?
-                .execute(key)?;
-            return Ok(());
-        }
-        // As in `adjust_count`, a negative count stops the process.
-        self.db
-            .prepare_cached(
-                "INSERT INTO pattern_repos (pattern_id, repo_id, record_count) VALUES (:pattern, :repo, :count)
-                 ON CONFLICT DO UPDATE SET record_count = :count",
-            )?
-            .execute(named_params! {":pattern": pattern, ":repo": repo.0, ":count": count})?;
-        Ok(())
-    }
 }
 
-/// Makes both tables anew when the filter's patterns are others than those that they were made for.
+/// Makes the table and its lists anew when the filter's patterns are others than those that they were made for.
 pub(super) fn adopt(db: &Connection, filter: &CollectionFilter) -> rusqlite::Result<()> {
     let is_wide = |pattern: &&NsidPattern| !matches!(pattern, NsidPattern::Exact(_));
     let wanted: Vec<NsidPattern> = filter.patterns().iter().filter(is_wide).cloned().collect();
     if stored(db)?.into_iter().map(|(pattern, _)| pattern).eq(wanted.iter().cloned()) {
         return Ok(());
     }
-    db.execute_batch("DELETE FROM pattern_repos; UPDATE collections SET pattern_id = NULL; DELETE FROM patterns;")?;
+    db.execute_batch("UPDATE collections SET pattern_id = NULL; DELETE FROM patterns;")?;
     for pattern in &wanted {
         db.execute("INSERT INTO patterns (pattern) VALUES (?1)", [pattern.to_string()])?;
     }
@@ -68,11 +40,7 @@ pub(super) fn adopt(db: &Connection, filter: &CollectionFilter) -> rusqlite::Res
     for (collection, nsid) in collections {
         set.execute((matching(&patterns, &nsid), collection))?;
     }
-    db.execute_batch(
-        "INSERT INTO pattern_repos (pattern_id, repo_id, record_count)
-         SELECT pattern_id, repo_id, sum(record_count) FROM collections JOIN repo_collections USING (collection_id)
-         WHERE pattern_id IS NOT NULL GROUP BY 1, 2",
-    )
+    lists::rebuild_patterns(db)
 }
 
 /// In the order of the filter, which has its patterns sorted.

@@ -22,8 +22,6 @@ pub struct StoredRecord {
 pub struct Collection {
     /// The row.
     pub id: i64,
-    /// The pattern of the filter that matches it, where one does.
-    pub pattern: Option<i64>,
 }
 
 impl StoredRecord {
@@ -71,8 +69,8 @@ impl Tx<'_> {
     /// A collection that somebody has a record of.
     pub fn collection(&self, nsid: &str) -> TxResult<Option<Collection>> {
         self.db
-            .prepare_cached("SELECT collection_id, pattern_id FROM collections WHERE nsid = :nsid")?
-            .query_row(named_params! {":nsid": nsid}, |row| Ok(Collection { id: row.get(0)?, pattern: row.get(1)? }))
+            .prepare_cached("SELECT collection_id FROM collections WHERE nsid = :nsid")?
+            .query_row(named_params! {":nsid": nsid}, |row| Ok(Collection { id: row.get(0)? }))
             .optional()
     }
 
@@ -87,7 +85,7 @@ impl Tx<'_> {
             )?
             .query_row(named_params! {":nsid": nsid, ":pattern": pattern, ":host": brought_by.0}, |row| row.get(0))?;
         self.count_name(brought_by.0, 1)?;
-        Ok(Collection { id, pattern })
+        Ok(Collection { id })
     }
 
     /// The size of a record's JSON in bytes, if the record is there.
@@ -166,6 +164,7 @@ impl Tx<'_> {
             self.db
                 .prepare_cached("DELETE FROM repo_collections WHERE collection_id = :collection AND repo_id = :repo")?
                 .execute(key)?;
+            self.pair_went(collection_id, repo)?;
             self.drop_unused_collection(collection_id)?;
             return Ok(-1);
         }
@@ -176,7 +175,11 @@ impl Tx<'_> {
                  ON CONFLICT DO UPDATE SET record_count = :count",
             )?
             .execute(named_params! {":collection": collection_id, ":repo": repo.0, ":count": count})?;
-        Ok(i64::from(before.is_none()))
+        if before.is_some() {
+            return Ok(0);
+        }
+        self.pair_came(collection_id, repo)?;
+        Ok(1)
     }
 
     /// Whether a repo has records of a collection.
@@ -190,13 +193,11 @@ impl Tx<'_> {
 
     /// Deletes every record of a repo. Answers how many there were.
     pub fn delete_records_of(&self, repo: RepoId) -> TxResult<usize> {
-        let held: Vec<(i64, Option<i64>, i64)> = self
+        self.pairs_go(repo)?;
+        let held: Vec<(i64, i64)> = self
             .db
-            .prepare_cached(
-                "SELECT collection_id, pattern_id, record_count FROM repo_collections JOIN collections USING (collection_id)
-                 WHERE repo_id = :repo",
-            )?
-            .query_map(named_params! {":repo": repo.0}, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .prepare_cached("SELECT collection_id, record_count FROM repo_collections WHERE repo_id = :repo")?
+            .query_map(named_params! {":repo": repo.0}, |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<TxResult<_>>()?;
         let deleted = self
             .db
@@ -213,11 +214,8 @@ impl Tx<'_> {
             .prepare_cached("UPDATE repos SET truncated = 0 WHERE repo_id = :repo RETURNING record_bytes")?
             .query_row(named_params! {":repo": repo.0}, |row| row.get(0))?;
         let mut change = UsageChange { bytes: -bytes, collections: -(held.len() as i64), ..UsageChange::default() };
-        for (collection_id, pattern, records) in held {
+        for (collection_id, records) in held {
             change.records -= records;
-            if let Some(pattern) = pattern {
-                change.count_pattern(pattern, -records);
-            }
             self.drop_unused_collection(collection_id)?;
         }
         self.change_usage(repo, &change)?;
@@ -230,7 +228,7 @@ impl Tx<'_> {
             .db
             .prepare_cached(
                 "DELETE FROM collections WHERE collection_id = :collection
-                     AND NOT EXISTS (SELECT 1 FROM repo_collections WHERE collection_id = :collection)
+                     AND NOT EXISTS (SELECT 1 FROM indexed_records WHERE collection_id = :collection)
                  RETURNING brought_by",
             )?
             .query_row(named_params! {":collection": collection_id}, |row| row.get(0))

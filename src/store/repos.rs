@@ -172,10 +172,12 @@ impl Tx<'_> {
 
     /// What its host says of the account.
     pub fn set_repo_status(&self, repo: RepoId, active: bool, status: Option<Status>) -> TxResult<()> {
-        self.db
-            .prepare_cached("UPDATE repos SET active = :active, status = :status WHERE repo_id = :repo")?
-            .execute(named_params! {":active": active, ":status": status, ":repo": repo.0})?;
-        Ok(())
+        self.change_visibility(repo, || {
+            self.db
+                .prepare_cached("UPDATE repos SET active = :active, status = :status WHERE repo_id = :repo")?
+                .execute(named_params! {":active": active, ":status": status, ":repo": repo.0})?;
+            Ok(())
+        })
     }
 
     /// The verified commit that the rows of the repo now come from.

@@ -1,31 +1,29 @@
-//! What a list of repos is put together from: collections, patterns of the filter, and for the many collections that another pattern
-//! may match, one walk over what each repo holds. Each gives ids of repos in ascending order, from any point on.
+//! What a page of repos is put together from: the lists of collections and of the filter's patterns, and for the many collections that another
+//! pattern may match, one walk over what each repo holds. Each gives repos in ascending order, from any point on.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use rusqlite::named_params;
 
-use super::{Tx, TxResult};
+use super::chunk::{ChunkWriter, Damaged, Entries, Entry, PackedDid, Place};
+use super::lists::List;
+use super::{RepoId, Tx, TxResult};
 use crate::syntax::NsidPattern;
 
 /// Up to so many collections are merged; to begin costs a seek for each of them. Of more than that, one after the other is looked for in
 /// what the repos hold.
 const MOST_MERGED: usize = 256;
 
-const REPO_IDS_OF_COLLECTION: &str = "SELECT repo_id FROM repo_collections
-     WHERE collection_id = :id AND repo_id > :after ORDER BY repo_id LIMIT :limit";
-const REPO_IDS_OF_PATTERN: &str = "SELECT repo_id FROM pattern_repos
-     WHERE pattern_id = :id AND repo_id > :after ORDER BY repo_id LIMIT :limit";
-const PAIRS_BY_REPO: &str = "SELECT repo_id, collection_id FROM repo_collections INDEXED BY repo_collections_by_repo
-     WHERE repo_id > :after ORDER BY repo_id";
+const NEXT_ROW_OF_LIST: &str =
+    "SELECT up_to, repos FROM lists WHERE up_to > :after AND up_to <= :end ORDER BY up_to LIMIT 1";
+const PAIRS_BY_REPO: &str =
+    "SELECT repo_id, collection_id FROM repo_collections WHERE repo_id > :after ORDER BY repo_id";
 
 /// One of the ascending lists.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Repos that hold a collection.
-    Collection(i64),
-    /// Repos that hold what a pattern of the filter matches.
-    Pattern(i64),
+    /// Repos that hold a collection, or what a pattern of the filter matches.
+    List(List),
     /// Repos that hold one of these collections.
     AnyOf(HashSet<i64>),
 }
@@ -37,7 +35,7 @@ impl Tx<'_> {
         let mut collections = HashSet::new();
         for pattern in patterns {
             match (pattern, self.pattern_id(pattern)?) {
-                (_, Some(id)) => sources.push(Source::Pattern(id)),
+                (_, Some(id)) => sources.push(Source::List(List::of_pattern(id))),
                 (NsidPattern::Exact(nsid), None) => {
                     collections.extend(self.collection(nsid.as_str())?.map(|collection| collection.id));
                 }
@@ -47,20 +45,17 @@ impl Tx<'_> {
         if collections.len() > MOST_MERGED {
             sources.push(Source::AnyOf(collections));
         } else {
-            sources.extend(collections.into_iter().map(Source::Collection));
+            sources.extend(collections.into_iter().map(|id| Source::List(List::of_collection(id))));
         }
         Ok(sources)
     }
 
-    /// At most `limit` repos of a source, ascending by id after `after`.
-    pub(super) fn repo_ids(&self, source: &Source, after: i64, limit: usize) -> TxResult<VecDeque<i64>> {
-        let (sql, id) = match source {
-            Source::Collection(id) => (REPO_IDS_OF_COLLECTION, *id),
-            Source::Pattern(id) => (REPO_IDS_OF_PATTERN, *id),
-            Source::AnyOf(collections) => return self.repo_ids_of_any(collections, after, limit),
-        };
-        let key = named_params! {":id": id, ":after": after, ":limit": limit as i64};
-        self.db.prepare_cached(sql)?.query_map(key, |row| row.get(0))?.collect()
+    /// The one list of the repos that hold a match of a pattern, where there is one.
+    pub(super) fn list_of(&self, pattern: &NsidPattern) -> TxResult<Option<List>> {
+        Ok(match pattern {
+            NsidPattern::Exact(nsid) => self.collection(nsid.as_str())?.map(|known| List::of_collection(known.id)),
+            wide => self.pattern_id(wide)?.map(List::of_pattern),
+        })
     }
 
     fn add_matching(&self, pattern: &NsidPattern, collections: &mut HashSet<i64>) -> TxResult<()> {
@@ -77,22 +72,86 @@ impl Tx<'_> {
         }
         Ok(())
     }
+}
 
-    fn repo_ids_of_any(&self, collections: &HashSet<i64>, after: i64, limit: usize) -> TxResult<VecDeque<i64>> {
-        let mut statement = self.db.prepare_cached(PAIRS_BY_REPO)?;
-        let mut rows = statement.query(named_params! {":after": after})?;
-        let mut repos = VecDeque::with_capacity(limit);
-        while let Some(row) = rows.next()? {
-            let repo: i64 = row.get(0)?;
-            if repos.back() == Some(&repo) || !collections.contains(&row.get(1)?) {
+/// Goes through a source, a row at a time.
+pub(super) struct Walk<'s> {
+    source: &'s Source,
+    /// What is not looked at: the repos up to this one.
+    after: i64,
+    /// Of repos that are looked for in what each holds, so many at once.
+    at_once: usize,
+    row: Vec<u8>,
+    /// Up to which repo the source was read.
+    up_to: i64,
+    /// In the row, before the repo that [`Walk::next`] named, and after it.
+    here: Place,
+    next: Place,
+}
+
+impl<'s> Walk<'s> {
+    pub(super) fn new(source: &'s Source, after: i64, at_once: usize) -> Walk<'s> {
+        let (here, next) = (Place::default(), Place::default());
+        Walk { source, after, at_once, row: Vec::new(), up_to: after, here, next }
+    }
+
+    /// The next repo; None at the end.
+    pub(super) fn next(&mut self, tx: &Tx) -> TxResult<Option<i64>> {
+        loop {
+            let mut entries = Entries::at(&self.row, self.next);
+            while let Some(entry) = entries.next().transpose()? {
+                (self.here, self.next) = (self.next, entries.place(&self.row));
+                if entry.repo > self.after {
+                    return Ok(Some(entry.repo));
+                }
+            }
+            let is_read = match self.source {
+                Source::List(list) => self.read_list(tx, *list)?,
+                Source::AnyOf(collections) => self.read_pairs(tx, collections)?,
+            };
+            if !is_read {
+                return Ok(None);
+            }
+            self.next = Place::default();
+        }
+    }
+
+    /// The repo that was named last, with its DID.
+    pub(super) fn entry(&self) -> TxResult<Entry<'_>> {
+        Entries::at(&self.row, self.here).next().unwrap_or(Err(Damaged)).map_err(Into::into)
+    }
+
+    fn read_list(&mut self, tx: &Tx, list: List) -> TxResult<bool> {
+        let mut statement = tx.db.prepare_cached(NEXT_ROW_OF_LIST)?;
+        let mut rows = statement.query(named_params! {":after": list.key(self.up_to), ":end": list.end()})?;
+        let Some(row) = rows.next()? else { return Ok(false) };
+        self.up_to = List::last_repo(row.get(0)?);
+        self.row.clear();
+        self.row.extend_from_slice(row.get_ref(1)?.as_blob()?);
+        Ok(true)
+    }
+
+    fn read_pairs(&mut self, tx: &Tx, collections: &HashSet<i64>) -> TxResult<bool> {
+        let mut statement = tx.db.prepare_cached(PAIRS_BY_REPO)?;
+        let mut pairs = statement.query(named_params! {":after": self.up_to})?;
+        let mut writer = ChunkWriter { bytes: std::mem::take(&mut self.row), last: 0 };
+        writer.bytes.clear();
+        let mut found = 0;
+        while found < self.at_once
+            && let Some(pair) = pairs.next()?
+        {
+            let repo: i64 = pair.get(0)?;
+            if repo == self.up_to || !collections.contains(&pair.get(1)?) {
                 continue;
             }
-            if repos.len() == limit {
-                break;
+            self.up_to = repo;
+            if let Some(did) = tx.shown_did(RepoId(repo))? {
+                writer.push(Entry { repo, did: PackedDid::of(&did) });
+                found += 1;
             }
-            repos.push_back(repo);
         }
-        Ok(repos)
+        self.row = writer.bytes;
+        Ok(found > 0)
     }
 }
 
@@ -103,6 +162,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Limits, StoreConfig};
+    use crate::store::list::PageWriter;
     use crate::store::{Direct, RepoId};
     use crate::syntax::CollectionFilter;
 
@@ -128,9 +188,9 @@ mod tests {
                  INSERT INTO collections (nsid, pattern_id) SELECT 'io.atcr.x.n' || n, 1 FROM n;
                  INSERT INTO repo_collections SELECT collection_id, 8 * ((collection_id - 4) / 10 + 1), 1 FROM collections
                      WHERE nsid LIKE 'io.atcr.x.%';
-                 INSERT INTO pattern_repos SELECT 1, repo_id, sum(record_count) FROM repo_collections GROUP BY 2;
                  ANALYZE"
-            ))
+            ))?;
+            crate::store::lists::rebuild(tx.db)
         });
         database
     }
@@ -139,8 +199,9 @@ mod tests {
         texts.iter().map(|text| NsidPattern::parse(text).expect("a pattern")).collect()
     }
 
-    fn write(text: &mut String, did: &str) {
-        text.extend([did, "\n"]);
+    fn write(text: &mut Vec<u8>, did: &[u8]) {
+        text.extend_from_slice(did);
+        text.push(b'\n');
     }
 
     /// The whole list, page by page, and how long the quickest full page took.
@@ -148,9 +209,10 @@ mod tests {
         let (patterns, mut dids, mut quickest, mut after) = (patterns(texts), Vec::new(), Duration::MAX, RepoId(0));
         loop {
             let began = Instant::now();
-            let page = database.read(0, |tx| tx.list_repos_by_collection(&patterns, after, PAGE, write));
+            let page = PageWriter::new(Vec::new(), after, PAGE, write);
+            let page = database.read(0, |tx| tx.list_repos_by_collection(&patterns, page));
             let took = began.elapsed();
-            dids.extend(page.text.lines().map(str::to_owned));
+            dids.extend(String::from_utf8(page.text).expect("UTF-8").lines().map(str::to_owned));
             match page.next_after {
                 Some(last) => (after, quickest) = (last, quickest.min(took)),
                 None => return (dids, quickest),
@@ -204,9 +266,9 @@ mod tests {
         let (_, pattern) = walk(&mut database, &["io.atcr.*"]);
         let (_, below) = walk(&mut database, &["io.atcr.x.*"]);
         let began = Instant::now();
-        let merged: Vec<Source> = (1..INVENTED + 4).map(Source::Collection).collect();
-        let mut page = crate::store::list::PageWriter::new(PAGE, RepoId(0), write);
-        database.read(0, |tx| tx.repos_of_many(&merged, RepoId(0), &mut page));
+        let merged: Vec<Source> = (1..INVENTED + 4).map(|id| Source::List(List::of_collection(id))).collect();
+        let mut page = PageWriter::new(Vec::new(), RepoId(0), PAGE, write);
+        database.read(0, |tx| tx.repos_of_many(&merged, &mut page));
         let merged = began.elapsed();
         println!(
             "a page of {PAGE}: one collection {single:?}, io.atcr.* {pattern:?}, io.atcr.x.* {below:?}, merged {merged:?}"

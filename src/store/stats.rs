@@ -4,6 +4,9 @@ use super::{HostId, Store, StoreError, Tx, TxResult};
 use rusqlite::named_params;
 
 const WAITING_SHOWN: usize = 100;
+/// Hosts that answered before, are not kept out, and cannot be followed now.
+pub(super) const DOWN_FIREHOSES: &str = "hosts h JOIN subscriptions s USING (host_id)
+     WHERE reached_at IS NOT NULL AND blocked = 0 AND connected_since IS NULL";
 
 /// Gauges.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,10 @@ pub struct Stats {
     pub held_events: i64,
     /// Firehoses that are connected now.
     pub connected_firehoses: i64,
+    /// Firehoses that should be connected and are not.
+    pub firehoses_down: i64,
+    /// How long the job that is due longest has been waiting for a worker, in milliseconds; 0: none is due.
+    pub longest_wait_ms: i64,
     /// Repos of which a limit keeps some records out of the index.
     pub truncated_repos: i64,
     /// Accounts that wait for room at their host.
@@ -125,6 +132,8 @@ impl Store {
                 desynchronized_repos: tx.sum("SELECT count(*) FROM repos WHERE desynchronized = 1")?,
                 held_events: tx.sum("SELECT count(*) FROM held_events")?,
                 connected_firehoses: tx.sum("SELECT count(*) FROM subscriptions WHERE connected_since IS NOT NULL")?,
+                firehoses_down: tx.sum(&format!("SELECT count(*) FROM {DOWN_FIREHOSES}"))?,
+                longest_wait_ms: tx.longest_wait_ms()?,
                 truncated_repos: tx.sum("SELECT count(*) FROM repos WHERE truncated = 1")?,
                 waiting_accounts: tx.sum("SELECT ifnull(sum(waiting), 0) FROM host_usage")?,
                 slowed_hosts: tx.sum("SELECT count(*) FROM subscriptions WHERE slowed_since IS NOT NULL")?,
@@ -158,6 +167,17 @@ impl Tx<'_> {
 
     fn sum(&self, sql: &str) -> TxResult<i64> {
         self.db.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    }
+
+    fn longest_wait_ms(&self) -> TxResult<i64> {
+        let due_since: Option<i64> = self
+            .db
+            .prepare_cached(
+                "SELECT min(max(next_attempt_at, q.created_at)) FROM crawl_queue q JOIN hosts USING (host_id)
+                 WHERE status IN ('pending', 'failed') AND next_attempt_at <= :now AND blocked = 0",
+            )?
+            .query_row(named_params! {":now": self.now}, |row| row.get(0))?;
+        Ok(due_since.map_or(0, |since| (self.now - since).max(0)))
     }
 
     fn host_report(&self) -> TxResult<Vec<HostReport>> {

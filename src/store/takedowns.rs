@@ -43,9 +43,12 @@ impl Tx<'_> {
     }
 
     fn set_taken_down(&self, did: &Did, taken_down: bool) -> TxResult<()> {
-        self.db
-            .prepare_cached("UPDATE repos SET taken_down = :taken_down WHERE did = :did")?
-            .execute(named_params! {":taken_down": taken_down, ":did": did.as_str()})?;
-        Ok(())
+        let Some(repo) = self.repo(did)?.map(|repo| repo.id) else { return Ok(()) };
+        self.change_visibility(repo, || {
+            self.db
+                .prepare_cached("UPDATE repos SET taken_down = :taken_down WHERE repo_id = :repo")?
+                .execute(named_params! {":taken_down": taken_down, ":repo": repo.0})?;
+            Ok(())
+        })
     }
 }

@@ -29,7 +29,7 @@ pub struct Room {
 }
 
 /// By how much a repo's rows changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UsageChange {
     /// Records.
     pub records: i64,
@@ -37,18 +37,6 @@ pub struct UsageChange {
     pub bytes: i64,
     /// Collections.
     pub collections: i64,
-    /// Records by the pattern of the filter that matches them (`Collection::pattern`).
-    pub patterns: Vec<(i64, i64)>,
-}
-
-impl UsageChange {
-    /// Counts records of a collection that this pattern matches.
-    pub fn count_pattern(&mut self, pattern: i64, records: i64) {
-        match self.patterns.iter_mut().find(|(known, _)| *known == pattern) {
-            Some((_, count)) => *count += records,
-            None => self.patterns.push((pattern, records)),
-        }
-    }
 }
 
 impl Tx<'_> {
@@ -78,7 +66,7 @@ impl Tx<'_> {
         if *change == UsageChange::default() {
             return Ok(());
         }
-        let UsageChange { records, bytes, collections, patterns } = change;
+        let UsageChange { records, bytes, collections } = change;
         let host_id = self
             .db
             .prepare_cached(
@@ -90,8 +78,7 @@ impl Tx<'_> {
                 named_params! {":records": records, ":bytes": bytes, ":collections": collections, ":repo": repo.0},
                 |row| Ok(HostId(row.get(0)?)),
             )?;
-        self.count_at_host(host_id, 0, *records, *bytes)?;
-        patterns.iter().try_for_each(|(pattern, by)| self.adjust_pattern(*pattern, repo, *by))
+        self.count_at_host(host_id, 0, *records, *bytes)
     }
 
     /// Whether a host may have another account.

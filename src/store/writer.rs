@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -96,6 +97,7 @@ pub(super) struct Desk {
     pub signals: Arc<Signals>,
     pub disk: Arc<Disk>,
     pub failure: Arc<Failure>,
+    pub lists_version: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -157,6 +159,10 @@ impl Desk {
                 self.failure.set(format!("a write to the database failed: {error}"));
             }
             let outcome = committed?;
+            // Before the answers: who was told of a write finds it in the lists.
+            if self.state.lists_changed.take() {
+                self.lists_version.fetch_add(1, Ordering::Release);
+            }
             group.drain(..).for_each(|job| job.work.answer(outcome));
             if outcome == Outcome::Committed {
                 self.signals.ring(self.state.raised.replace(0));

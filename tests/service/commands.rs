@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::CAPTAIN;
+use crate::await_condition::await_condition;
 use crate::process::{Process, output, signpost};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,4 +66,30 @@ async fn the_shell_and_the_manual_get_what_they_want() {
     let refused = output(signpost().args(["man", "/nowhere/at/all"]));
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8(refused.stderr).unwrap().starts_with("signpost: cannot write to /nowhere/at/all: "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_in_words_and_in_json_how_it_is() {
+    let network = Network::start().await;
+    let host = network.add_host();
+    let did = host.create_accounts(1).remove(0);
+    drop(host.put_record(&did, CAPTAIN, "self", json!({})));
+    let mut running = Process::start(&network);
+    running.request_crawl(&host).await;
+    running.await_truth(&network).await;
+    host.wait_for_subscribers(1).await;
+    let address = running.internal_url().trim_start_matches("http://").to_owned();
+    let ask = |more: &[&str]| output(signpost().args(["status", "--internal-addr", &address]).args(more));
+    let text = await_condition("all is well", async || {
+        let text = String::from_utf8(ask(&[]).stdout).unwrap();
+        if text.starts_with("All is well: 1 host is followed, nothing waits.\n") { Ok(text) } else { Err(text) }
+    })
+    .await;
+    assert!(text.contains("records   1 in 1 collections"), "{text}");
+    let json: Value = serde_json::from_slice(&ask(&["--json"]).stdout).unwrap();
+    assert_eq!((&json["health"]["level"], &json["hosts"]["followed"]), (&json!("good"), &json!(1)));
+    running.kill();
+    let refused = ask(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("is signpost running"));
 }

@@ -61,7 +61,9 @@ async fn the_public_listener_does_not_answer_what_is_for_the_operator() {
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.json()["error"], "NotFound", "{path}");
     }
-    for (path, status) in [("/xrpc/com.atproto.sync.listHosts", 200), ("/admin/pds/list", 403), ("/", 404)] {
+    for (path, status) in
+        [("/xrpc/com.atproto.sync.listHosts", 200), ("/admin/pds/list", 403), ("/", 200), ("/nothing", 404)]
+    {
         assert_eq!(signpost.get_internal(path).await.status, status, "{path}");
     }
     assert_eq!(signpost.get("/admin/pds/list").await.status, 404);

@@ -393,8 +393,7 @@ async fn forgetting_is_done_in_pieces_whatever_a_repo_holds() {
                 tx.insert_record(collection.id, repo, &rkey.to_string(), commit().1, "{}").unwrap();
             }
             let collections = tx.adjust_count(collection.id, repo, 10_000).unwrap();
-            let mut change = UsageChange { records: 10_000, bytes: 20_000, collections, ..UsageChange::default() };
-            change.count_pattern(collection.pattern.unwrap(), 10_000);
+            let change = UsageChange { records: 10_000, bytes: 20_000, collections };
             tx.change_usage(repo, &change).unwrap();
         })
         .await;

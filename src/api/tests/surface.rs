@@ -23,10 +23,11 @@ async fn world() -> World {
     world
 }
 
+const LIST: &str = "/xrpc/com.atproto.sync.listReposByCollection?collection=io.atcr.hold.captain";
 const ROUTES: [&str; 8] = [
     "/",
     "/xrpc/_health",
-    "/xrpc/com.atproto.sync.listReposByCollection?collection=io.atcr.hold.captain",
+    LIST,
     "/xrpc/com.atproto.sync.listRepos",
     "/xrpc/com.atproto.sync.getRepoStatus?did=did:web:repo1.example.com",
     "/xrpc/com.atproto.sync.getLatestCommit?did=did:web:nobody.example.com",
@@ -45,8 +46,9 @@ async fn head_has_the_status_and_the_headers_of_get_and_no_body() {
             assert_eq!(head.headers, get.headers, "{path}");
             assert!(head.body.is_empty() && !get.body.is_empty(), "{path}");
             let length = get.header("content-length").map(|length| length.parse().unwrap());
-            let is_compressed = get.header("content-encoding").is_some();
-            assert_eq!(length, (!is_compressed).then_some(get.body.len()), "{path}");
+            // Only what is kept compressed has its length known beforehand.
+            let is_streamed = get.header("content-encoding").is_some() && path != LIST;
+            assert_eq!(length, (!is_streamed).then_some(get.body.len()), "{path}");
         }
     }
     for path in ["/ready", "/metrics", "/hosts"] {
@@ -72,7 +74,7 @@ async fn options_is_answered_on_every_route_and_only_the_public_listener_lets_we
 #[tokio::test]
 async fn long_lists_are_compressed_for_who_accepts_it() {
     let world = world().await;
-    let list = ROUTES[2];
+    let list = LIST;
     let plain = send(&world.public, "GET", list, "identity").await;
     assert_eq!((plain.header("content-encoding"), plain.dids().len()), (None, 200));
     for accepted in ["gzip", "br;q=1.0, gzip;q=0.8, *;q=0.1"] {
@@ -122,5 +124,5 @@ async fn a_panic_is_a_500_that_says_nothing_and_is_counted() {
     let broken = world.store.read(|_| -> crate::store::TxResult<()> { panic!("in a closure on the database") });
     let answer = without_panic(&metrics, async { axum::Json(broken.await.is_ok()).into_response() }).await;
     assert_eq!(answer.status(), 500);
-    assert_eq!(send(&world.public, "GET", ROUTES[2], "").await.dids().len(), 200, "the next one is answered");
+    assert_eq!(send(&world.public, "GET", LIST, "").await.dids().len(), 200, "the next one is answered");
 }

@@ -1,0 +1,341 @@
+//! The packed form of a list of repos, as it lies in a row of `lists`: ascending, with their DIDs. Pure bytes, no SQL.
+//!
+//! A repo is a varint (LEB128): twice the distance from the repo before it (of the first one: from 0), plus 1 where the DID is written out.
+//! Behind it stand the 15 bytes that the 24 base32 digits of a did:plc say, or the length of the DID as a varint and the DID itself.
+
+const PLC: &[u8; 8] = b"did:plc:";
+const PLC_BYTES: usize = 15;
+const PLC_CHARS: usize = 32;
+
+/// What is in a row is not what was written there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a row of lists is damaged")]
+pub(super) struct Damaged;
+
+/// A repo of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry<'a> {
+    pub repo: i64,
+    pub did: PackedDid<'a>,
+}
+
+/// A DID as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PackedDid<'a> {
+    Plc([u8; PLC_BYTES]),
+    Text(&'a [u8]),
+}
+
+impl<'a> PackedDid<'a> {
+    pub(super) fn of(did: &'a str) -> PackedDid<'a> {
+        pack(did.as_bytes()).map_or(PackedDid::Text(did.as_bytes()), PackedDid::Plc)
+    }
+
+    /// Gives the DID's text to `take`.
+    pub(super) fn give<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
+        match self {
+            PackedDid::Plc(packed) => take(&unpack(packed)),
+            PackedDid::Text(text) => take(text),
+        }
+    }
+}
+
+/// The repos of a row, ascending.
+#[derive(Debug, Clone)]
+pub(super) struct Entries<'a> {
+    rest: &'a [u8],
+    last: i64,
+}
+
+impl<'a> Entries<'a> {
+    pub(super) fn of(chunk: &'a [u8]) -> Entries<'a> {
+        Entries { rest: chunk, last: 0 }
+    }
+
+    /// Goes on where another walk over the same row stood.
+    pub(super) fn at(chunk: &'a [u8], place: Place) -> Entries<'a> {
+        Entries { rest: &chunk[place.offset..], last: place.last }
+    }
+
+    /// Where this walk stands in its row.
+    pub(super) fn place(&self, chunk: &[u8]) -> Place {
+        Place { offset: chunk.len() - self.rest.len(), last: self.last }
+    }
+
+    fn read(&mut self) -> Option<Entry<'a>> {
+        let head = self.varint()?;
+        let repo = self.last.checked_add(i64::try_from(head >> 1).ok()?)?;
+        let did = if head & 1 == 0 {
+            let (packed, rest) = self.rest.split_first_chunk::<PLC_BYTES>()?;
+            self.rest = rest;
+            PackedDid::Plc(*packed)
+        } else {
+            let length = usize::try_from(self.varint()?).ok()?;
+            let (text, rest) = self.rest.split_at_checked(length)?;
+            self.rest = rest;
+            PackedDid::Text(text)
+        };
+        self.last = repo;
+        Some(Entry { repo, did })
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..63).step_by(7) {
+            let (byte, rest) = self.rest.split_first()?;
+            self.rest = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, Damaged>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let entry = self.read().ok_or(Damaged);
+        if entry.is_err() {
+            self.rest = &[];
+        }
+        Some(entry)
+    }
+}
+
+/// A place between two repos of a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    offset: usize,
+    last: i64,
+}
+
+/// Writes a row's repos one after the other, ascending.
+#[derive(Debug, Default)]
+pub(super) struct ChunkWriter {
+    pub bytes: Vec<u8>,
+    pub last: i64,
+}
+
+impl ChunkWriter {
+    pub(super) fn push(&mut self, Entry { repo, did }: Entry<'_>) {
+        let distance = (repo - self.last).unsigned_abs() << 1;
+        self.last = repo;
+        match did {
+            PackedDid::Plc(packed) => {
+                self.varint(distance);
+                self.bytes.extend_from_slice(&packed);
+            }
+            PackedDid::Text(text) => {
+                self.varint(distance | 1);
+                self.varint(text.len() as u64);
+                self.bytes.extend_from_slice(text);
+            }
+        }
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+}
+
+/// The row with one more repo; None where it is there already.
+pub(super) fn with(chunk: &[u8], added: Entry<'_>) -> Result<Option<Vec<u8>>, Damaged> {
+    let mut entries = Entries::of(chunk);
+    loop {
+        let before = entries.place(chunk);
+        match entries.next().transpose()? {
+            Some(entry) if entry.repo < added.repo => {}
+            Some(entry) if entry.repo == added.repo => return Ok(None),
+            next => return Ok(Some(spliced(chunk, before, [Some(added), next], entries.rest))),
+        }
+    }
+}
+
+/// The row without a repo; None where it is not there.
+pub(super) fn without(chunk: &[u8], repo: i64) -> Result<Option<Vec<u8>>, Damaged> {
+    let mut entries = Entries::of(chunk);
+    loop {
+        let before = entries.place(chunk);
+        match entries.next().transpose()? {
+            Some(entry) if entry.repo < repo => {}
+            Some(entry) if entry.repo == repo => {
+                let next = entries.next().transpose()?;
+                return Ok(Some(spliced(chunk, before, [None, next], entries.rest)));
+            }
+            _ => return Ok(None),
+        }
+    }
+}
+
+/// What lies before a place, then these repos, then the rest, whose distances stay what they are.
+fn spliced(chunk: &[u8], before: Place, between: [Option<Entry<'_>>; 2], rest: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(chunk.len() + 64);
+    bytes.extend_from_slice(&chunk[..before.offset]);
+    let mut writer = ChunkWriter { bytes, last: before.last };
+    between.into_iter().flatten().for_each(|entry| writer.push(entry));
+    writer.bytes.extend_from_slice(rest);
+    writer.bytes
+}
+
+/// A row in two, and the last repo of the first one. Where `newest` is the last of all it goes alone: a list that grows at its end has full
+/// rows. None: it is but one repo.
+pub(super) fn split(chunk: &[u8], newest: i64) -> Result<Option<(Vec<u8>, i64, Vec<u8>)>, Damaged> {
+    let mut entries = Entries::of(chunk);
+    let mut cut = None;
+    loop {
+        let before = entries.place(chunk);
+        let Some(entry) = entries.next().transpose()? else { break };
+        let is_newest = entry.repo == newest && entries.rest.is_empty();
+        let is_halfway = cut.is_none() && before.offset >= chunk.len() / 2;
+        if before.offset > 0 && (is_newest || is_halfway || entries.rest.is_empty() && cut.is_none()) {
+            cut = Some((before, entry, entries.rest));
+        }
+    }
+    Ok(cut.map(|(before, entry, rest)| {
+        let right = spliced(chunk, Place::default(), [None, Some(entry)], rest);
+        (chunk[..before.offset].to_vec(), before.last, right)
+    }))
+}
+
+fn pack(did: &[u8]) -> Option<[u8; PLC_BYTES]> {
+    let digits = did.strip_prefix(PLC).filter(|digits| digits.len() == PLC_CHARS - PLC.len())?;
+    let mut packed = [0; PLC_BYTES];
+    for (group, five) in digits.chunks_exact(8).zip(packed.chunks_exact_mut(5)) {
+        let mut bits = 0_u64;
+        for digit in group {
+            let value = match digit {
+                b'a'..=b'z' => digit - b'a',
+                b'2'..=b'7' => digit - b'2' + 26,
+                _ => return None,
+            };
+            bits = bits << 5 | u64::from(value);
+        }
+        five.copy_from_slice(&bits.to_be_bytes()[3..]);
+    }
+    Some(packed)
+}
+
+fn unpack(packed: &[u8; PLC_BYTES]) -> [u8; PLC_CHARS] {
+    let mut did = [0; PLC_CHARS];
+    did[..8].copy_from_slice(PLC);
+    for (five, group) in packed.chunks_exact(5).zip(did[8..].chunks_exact_mut(8)) {
+        group.copy_from_slice(&base32([five[0], five[1], five[2], five[3], five[4]]));
+    }
+    did
+}
+
+/// Eight digits at once, one in each byte of a word: 40 bits are parted into halves, quarters and eighths.
+fn base32(five: [u8; 5]) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let bits = five.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+    let halves = (bits << 12 & 0x000f_ffff_0000_0000) | (bits & 0x000f_ffff);
+    let quarters = (halves << 6 & 0x03ff_0000_03ff_0000) | (halves & 0x0000_03ff_0000_03ff);
+    let values = (quarters << 3 & 0x1f00_1f00_1f00_1f00) | (quarters & 0x001f_001f_001f_001f);
+    // From 26 on it is a figure and no letter: adding 102 then sets the highest bit of its byte.
+    let figures = (values + u64::from(128_u8 - 26) * ONES) >> 7 & ONES;
+    (values + u64::from(b'a') * ONES - figures * u64::from(b'a' + 26 - b'2')).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packed(repos: &BTreeMap<i64, String>) -> Vec<u8> {
+        let mut writer = ChunkWriter::default();
+        repos.iter().for_each(|(repo, did)| writer.push(Entry { repo: *repo, did: PackedDid::of(did) }));
+        writer.bytes
+    }
+
+    fn unpacked(chunk: &[u8]) -> Vec<(i64, String)> {
+        let text = |did: PackedDid| did.give(|text| String::from_utf8(text.to_vec()).unwrap());
+        Entries::of(chunk).map(|entry| entry.map(|entry| (entry.repo, text(entry.did))).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_plain_did_plc_takes_15_bytes_and_every_other_did_is_written_out() {
+        for (did, is_packed) in [
+            ("did:plc:abcdefghijklmnopqrstuvwx", true),
+            ("did:plc:yz234567yz234567yz234567", true),
+            ("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", true),
+            ("did:plc:777777777777777777777777", true),
+            ("did:plc:ABCDEFGHIJKLMNOPQRSTUVWX", false),
+            ("did:plc:abcdefghijklmnopqrstuvw1", false),
+            ("did:plc:abcdefghijklmnopqrstuvw", false),
+            ("did:plc:abcdefghijklmnopqrstuvwxy", false),
+            ("did:web:abcdefghijklmnopqrstuvwx", false),
+            ("did:web:hold01.example.com", false),
+        ] {
+            let stored = PackedDid::of(did);
+            assert_eq!(matches!(stored, PackedDid::Plc(_)), is_packed, "{did}");
+            assert_eq!(stored.give(|text| text.to_vec()), did.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_damaged_row_is_an_error_wherever_it_is_cut() {
+        let repos =
+            BTreeMap::from([(5, "did:plc:abcdefghijklmnopqrstuvwx".to_owned()), (900, "did:web:a.b".to_owned())]);
+        let chunk = packed(&repos);
+        for length in (1..chunk.len()).filter(|length| *length != 16) {
+            assert_eq!(Entries::of(&chunk[..length]).last(), Some(Err(Damaged)), "{length}");
+        }
+        assert_eq!(Entries::of(&[0xff; 20]).collect::<Vec<_>>(), [Err(Damaged)]);
+        assert_eq!(with(&[0xff; 20], Entry { repo: 1, did: PackedDid::Text(b"did:web:a.b") }), Err(Damaged));
+        assert_eq!(without(&[0xff; 20], 1), Err(Damaged));
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_holds_what_was_put_into_it_and_not_what_was_taken_out(
+            repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 1..40),
+            (repo, did) in (1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,300}"),
+            chosen in any::<prop::sample::Index>(),
+        ) {
+            let chunk = packed(&repos);
+            prop_assert_eq!(unpacked(&chunk), repos.clone().into_iter().collect::<Vec<_>>());
+            let known = *repos.keys().nth(chosen.index(repos.len())).unwrap();
+            prop_assert_eq!(with(&chunk, Entry { repo: known, did: PackedDid::of(&did) }).unwrap(), None);
+            let fewer = BTreeMap::from_iter(repos.clone().into_iter().filter(|(repo, _)| *repo != known));
+            prop_assert_eq!(without(&chunk, known).unwrap(), Some(packed(&fewer)));
+            if !repos.contains_key(&repo) {
+                let mut more = repos.clone();
+                more.insert(repo, did.clone());
+                prop_assert_eq!(with(&chunk, Entry { repo, did: PackedDid::of(&did) }).unwrap(), Some(packed(&more)));
+                prop_assert_eq!(without(&chunk, repo).unwrap(), None);
+            }
+        }
+
+        #[test]
+        fn a_row_is_split_between_two_repos(
+            repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 1..40),
+            chosen in any::<prop::sample::Index>(),
+        ) {
+            let newest = *repos.keys().nth(chosen.index(repos.len())).unwrap();
+            let Some((left, last, right)) = split(&packed(&repos), newest).unwrap() else {
+                prop_assert_eq!(repos.len(), 1);
+                return Ok(());
+            };
+            let (left, right) = (unpacked(&left), unpacked(&right));
+            prop_assert_eq!(left.last().unwrap().0, last);
+            prop_assert!(!right.is_empty());
+            prop_assert_eq!([left, right.clone()].concat(), repos.clone().into_iter().collect::<Vec<_>>());
+            if Some(&newest) == repos.keys().last() {
+                prop_assert_eq!(right.len(), 1);
+            }
+        }
+    }
+}
