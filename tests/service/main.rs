@@ -28,6 +28,7 @@ mod listing;
 mod live;
 mod migrations;
 mod moves;
+mod no_identity;
 mod parts;
 mod process;
 mod quotas;
