@@ -12,6 +12,7 @@ mod chunk;
 #[cfg(test)]
 mod direct;
 mod disk;
+mod dump;
 mod failure;
 mod forget;
 mod held;
@@ -34,6 +35,7 @@ mod subscriptions;
 mod takedowns;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod usage;
 mod wal;
 mod writer;
@@ -49,10 +51,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use audit::AdminEntry;
-pub use backup::{BackupError, Existing, backup};
+pub use backup::{BackupError, backup};
 pub use check::{Checked, check};
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
+pub use dump::{DumpCounts, DumpError, dump, restore};
 pub use held::{HeldEvent, Holding};
 pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
 pub use limits::HostLimits;
@@ -66,6 +69,7 @@ pub use records::{Collection, StoredRecord};
 pub use repos::{RepoState, Status};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
+pub use unfinished::Existing;
 pub use usage::{Room, UsageChange};
 pub use writer::Durability;
 

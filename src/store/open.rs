@@ -180,7 +180,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
 
 /// The lock lies on a file of its own beside the database: SQLite's own locks are untouched, so the sqlite3 shell can read. The
 /// kernel frees it with the process, however that ends.
-fn lock_file(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock_file(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let unusable = |error| OpenError::Unusable(path.to_owned(), error);
