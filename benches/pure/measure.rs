@@ -22,14 +22,15 @@ impl Bench {
         Bench { wanted }
     }
 
-    /// Whether one of them is to be measured, and its corpus worth building.
+    /// Whether one whose name begins so may be measured, and its corpus is worth building.
     pub fn wants(&self, name: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|wanted| name.starts_with(wanted.as_str()))
+        self.wanted.is_empty()
+            || self.wanted.iter().any(|wanted| name.starts_with(wanted.as_str()) || wanted.starts_with(name))
     }
 
     /// Measures work that does something `count` times, and prints a row.
     pub fn row<T>(&self, name: &str, corpus: &str, what: &str, count: usize, mut work: impl FnMut() -> T) {
-        if !self.wants(name) {
+        if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| name.starts_with(wanted.as_str())) {
             return;
         }
         let mut repeats = 1;

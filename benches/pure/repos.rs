@@ -10,7 +10,7 @@ use crate::corpus::{Corpus, DID, Shape, public_key};
 use crate::measure::Bench;
 
 pub fn run(bench: &Bench) {
-    if bench.wants("open_giant") || bench.wants("hash") {
+    if ["open_giant", "count", "read", "hash"].iter().any(|name| bench.wants(name)) || bench.wants("hash") {
         giant(bench);
     }
     if bench.wants("open_collections") {
@@ -39,6 +39,8 @@ fn giant(bench: &Bench) {
     bench.row("hash", &format!("the {} blocks of that repo, alone", blocks.len()), "records", RECORDS, || {
         blocks.iter().fold(0, |sum, block| sum ^ DagCid::for_block(block).digest()[0])
     });
+    bench.row("count", &shape, "records", RECORDS, || signpost::repo::car::count_blocks(&car).expect("sound"));
+    bench.row("read", &shape, "records", RECORDS, || signpost::repo::car::read(&car).expect("sound").block_count());
     opened(bench, "open_giant", &shape, &corpus, car.into(), RECORDS);
 }
 

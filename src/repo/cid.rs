@@ -6,15 +6,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use multibase::Base;
-use sha2::{Digest, Sha256};
-
+use super::sha256::{self, DIGEST_LEN};
 use super::varint::{self, VarintError};
+use multibase::Base;
 
 /// CIDv1, dag-cbor, SHA-256, 32 bytes of digest.
 const DAG_CBOR_SHA256: [u8; 4] = [0x01, 0x71, HASH_SHA256 as u8, DIGEST_LEN as u8];
 pub(super) const HASH_SHA256: u64 = 0x12;
-const DIGEST_LEN: usize = 32;
 /// How a CIDv0 begins: a bare SHA-256 multihash.
 const VERSION_0: [u8; 2] = [HASH_SHA256 as u8, DIGEST_LEN as u8];
 
@@ -62,7 +60,7 @@ impl DagCid {
 
     /// The CID of a block: hashes it.
     pub fn for_block(block: &[u8]) -> DagCid {
-        DagCid(Sha256::digest(block).into())
+        DagCid(sha256::digest(block))
     }
 
     /// The CID with this SHA-256 digest.

@@ -12,6 +12,7 @@ pub mod dag_cbor;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod mst;
+mod sha256;
 mod snapshot;
 #[cfg(test)]
 mod snapshot_tests;

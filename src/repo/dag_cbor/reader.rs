@@ -3,11 +3,14 @@
 //! Strict, it refuses what is not canonical. Lenient, it reads it, and remembers that it did.
 
 use super::DagCborError as Error;
-use crate::repo::cid::Link;
+use crate::repo::cid::{DagCid, Link};
 
 /// Lists and maps may stand this deep within one another.
 pub(super) const MAX_DEPTH: usize = 128;
-const TAG_CID: u64 = 42;
+pub(super) const TAG_CID: u64 = 42;
+/// How a dag-cbor SHA-256 link begins, in its one canonical form: tag 42 in two bytes, a byte string of 37 bytes, a zero, the CID up
+/// to its digest. Nearly all links are of this kind.
+pub(super) const DAG_LINK: &[u8; 9] = &[0xd8, TAG_CID as u8, 0x58, 37, 0, 0x01, 0x71, 0x12, 32];
 
 /// One item, or the head of a list or map whose items follow.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,6 +93,13 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Passes over these bytes if they come next.
+    pub(in crate::repo) fn skip_exactly(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(bytes);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
     /// Reads a string.
     pub fn text(&mut self) -> Result<&'a str, Error> {
         match self.item()? {
@@ -121,6 +131,12 @@ impl<'a> Reader<'a> {
 
     /// Reads a link or null.
     pub fn link_or_null(&mut self) -> Result<Option<Link<'a>>, Error> {
+        if let Some((DAG_LINK, rest)) = self.rest.split_first_chunk()
+            && let Some((digest, rest)) = rest.split_first_chunk()
+        {
+            self.rest = rest;
+            return Ok(Some(Link::Dag(DagCid::from_digest(*digest))));
+        }
         match self.item()? {
             Item::Link(link) => Ok(Some(link)),
             Item::Null => Ok(None),

@@ -1,5 +1,6 @@
 //! The few canonical forms that we write ourselves: parts of commits and of MST nodes.
 
+use super::reader::{DAG_LINK, TAG_CID};
 use crate::repo::cid::Link;
 
 /// Major types, the upper three bits of a head.
@@ -43,15 +44,17 @@ pub(in crate::repo) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Writes a link, or null.
 pub(in crate::repo) fn write_link(out: &mut Vec<u8>, link: Option<Link<'_>>) {
-    let Some(link) = link else { return out.push(NULL) };
-    write_head(out, major::TAG, 42);
-    let mut write = |cid: &[u8]| {
-        write_head(out, major::BYTES, cid.len() as u64 + 1);
-        out.push(0);
-        out.extend(cid);
-    };
     match link {
-        Link::Dag(cid) => write(&cid.to_cid_bytes()),
-        Link::Other(cid) => write(cid),
+        None => out.push(NULL),
+        Some(Link::Dag(cid)) => {
+            out.extend_from_slice(DAG_LINK);
+            out.extend_from_slice(cid.digest());
+        }
+        Some(Link::Other(cid)) => {
+            write_head(out, major::TAG, TAG_CID);
+            write_head(out, major::BYTES, cid.len() as u64 + 1);
+            out.push(0);
+            out.extend(cid);
+        }
     }
 }

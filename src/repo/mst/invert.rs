@@ -3,7 +3,7 @@
 //! With the right operations, and nothing else changed, that is the `prevData` of the event. A node that is needed
 //! and missing is an error: no answer is ever guessed. Recursion is as deep as the tree, at most 128 levels.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use super::node;
 use super::partial::{Child, Leaf, Node, PartialTree};

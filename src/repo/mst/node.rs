@@ -1,10 +1,9 @@
 //! One node: its bytes, its keys, and the level at which a key must stand.
 
-use sha2::{Digest, Sha256};
-
 use super::MstError;
 use crate::repo::cid::{DagCid, Link};
 use crate::repo::dag_cbor::{DagCborError, Reader, major, write_bytes, write_head, write_link};
+use crate::repo::sha256;
 
 /// The longest key that the reference allows, in bytes.
 const MAX_KEY_LEN: usize = 1024;
@@ -13,6 +12,10 @@ const MAX_ENTRIES: usize = 10_000;
 
 /// Each level costs whoever mines a key for it four times the work: nobody has one for the 32nd, which takes 2^64 hashes.
 const MAX_DEPTH: u8 = 32;
+
+/// What a node takes in all likelihood: its frame, and an entry with two links and a key.
+const ROUGH_NODE_LEN: usize = 64;
+const ROUGH_ENTRY_LEN: usize = 150;
 
 /// A key and its value, as they stand in a node.
 #[derive(Clone, Copy)]
@@ -33,24 +36,24 @@ pub(super) struct Entry<'a> {
 pub(super) fn decode<'a>(block: &'a [u8], entries: &mut Vec<Entry<'a>>) -> Result<Option<DagCid>, MstError> {
     let mut reader = Reader::strict(block);
     expect_map(&mut reader, 2)?;
-    expect_key(&mut reader, "e")?;
+    expect_key(&mut reader, b'e')?;
     let count = reader.list()?;
     if count > MAX_ENTRIES {
         return Err(MstError::TooManyEntries);
     }
     for _ in 0..count {
         expect_map(&mut reader, 4)?;
-        expect_key(&mut reader, "k")?;
+        expect_key(&mut reader, b'k')?;
         let suffix = reader.bytes()?;
-        expect_key(&mut reader, "p")?;
+        expect_key(&mut reader, b'p')?;
         let shared = usize::try_from(reader.unsigned()?).map_err(|_| MstError::PrefixLength)?;
-        expect_key(&mut reader, "t")?;
+        expect_key(&mut reader, b't')?;
         let right = node_link(&mut reader)?;
-        expect_key(&mut reader, "v")?;
+        expect_key(&mut reader, b'v')?;
         let value = reader.link()?;
         entries.push(Entry { shared, suffix, value, right });
     }
-    expect_key(&mut reader, "l")?;
+    expect_key(&mut reader, b'l')?;
     let left = node_link(&mut reader)?;
     reader.finish()?;
     Ok(left)
@@ -82,7 +85,7 @@ pub(super) fn check_key_len(key: &[u8]) -> Result<(), MstError> {
 /// The level of a key, counted from the leaves: half the leading zero bits of its SHA-256.
 pub(super) fn key_level(key: &[u8]) -> u8 {
     let mut zeros = 0;
-    for byte in Sha256::digest(key) {
+    for byte in sha256::digest(key) {
         zeros += byte.leading_zeros();
         if byte != 0 {
             break;
@@ -109,7 +112,7 @@ pub(super) fn encode<'k>(
     left: Option<DagCid>,
     entries: impl ExactSizeIterator<Item = (&'k [u8], Link<'k>, Option<DagCid>)>,
 ) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(ROUGH_NODE_LEN + entries.len() * ROUGH_ENTRY_LEN);
     let mut previous: &[u8] = &[];
     write_head(&mut out, major::MAP, 2);
     write_name(&mut out, b'e');
@@ -133,8 +136,7 @@ pub(super) fn encode<'k>(
 }
 
 fn write_name(out: &mut Vec<u8>, name: u8) {
-    write_head(out, major::TEXT, 1);
-    out.push(name);
+    out.extend_from_slice(&[major::TEXT << 5 | 1, name]);
 }
 
 fn common_prefix_len(a: &[u8], b: &[u8]) -> usize {
@@ -145,8 +147,12 @@ fn expect_map(reader: &mut Reader<'_>, len: usize) -> Result<(), DagCborError> {
     if reader.map()? == len { Ok(()) } else { Err(DagCborError::Expected("exactly the fields of a tree node")) }
 }
 
-fn expect_key(reader: &mut Reader<'_>, name: &str) -> Result<(), DagCborError> {
-    if reader.text()? == name { Ok(()) } else { Err(DagCborError::Expected("exactly the fields of a tree node")) }
+fn expect_key(reader: &mut Reader<'_>, name: u8) -> Result<(), DagCborError> {
+    // A name of one letter has one form: a look is enough, and what is wrong is told by the long way.
+    if reader.skip_exactly(&[major::TEXT << 5 | 1, name]) || reader.text()?.as_bytes() == [name] {
+        return Ok(());
+    }
+    Err(DagCborError::Expected("exactly the fields of a tree node"))
 }
 
 fn node_link(reader: &mut Reader<'_>) -> Result<Option<DagCid>, MstError> {

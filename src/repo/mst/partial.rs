@@ -1,6 +1,6 @@
 //! The part of a tree that an event shows: the nodes on the way to what changed.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use super::MstError;
 use super::node::{self, Entry};

@@ -30,7 +30,8 @@ pub fn max_walk_bytes(archive_bytes: usize) -> usize {
 /// consumed at most once.
 pub fn walk<'a>(car: &Car<'a>, root: &DagCid, visit: impl FnMut(&[u8], Link<'a>)) -> Result<u64, MstError> {
     let key_bytes_left = max_key_bytes(car.size_bytes());
-    let mut walk = Walk { car, visit, entries: Vec::new(), last_key: Vec::new(), leaf_count: 0, key_bytes_left };
+    let (entries, spare_keys, last_key) = Default::default();
+    let mut walk = Walk { car, visit, entries, spare_keys, last_key, leaf_count: 0, key_bytes_left };
     let Some(root) = walk.open_root(root)? else {
         return Ok(0);
     };
@@ -42,7 +43,7 @@ pub fn walk<'a>(car: &Car<'a>, root: &DagCid, visit: impl FnMut(&[u8], Link<'a>)
             path.push(child);
         } else if !walk.next_leaf(frame)? {
             walk.entries.truncate(frame.first);
-            path.pop();
+            walk.spare_keys.extend(path.pop().map(|frame| frame.key));
         }
     }
     Ok(walk.leaf_count)
@@ -66,6 +67,8 @@ struct Walk<'c, 'a, V> {
     visit: V,
     /// The entries of the nodes on the way, the innermost node's last.
     entries: Vec<Entry<'a>>,
+    /// The keys of nodes that were left, for those to come: nothing is allocated for a node.
+    spare_keys: Vec<Vec<u8>>,
     last_key: Vec<u8>,
     leaf_count: u64,
     key_bytes_left: usize,
@@ -91,8 +94,12 @@ impl<'a, V: FnMut(&[u8], Link<'a>)> Walk<'_, 'a, V> {
         Ok(self.frame(first, level, child))
     }
 
-    fn frame(&self, first: usize, level: u8, child: Option<DagCid>) -> Frame {
-        Frame { level, child, first, next: first, end: self.entries.len(), key: Vec::new() }
+    fn frame(&mut self, first: usize, level: u8, child: Option<DagCid>) -> Frame {
+        let right = self.entries.iter().skip(first).filter_map(|entry| entry.right.as_ref());
+        child.iter().chain(right).for_each(|cid| self.car.warm(cid));
+        let mut key = self.spare_keys.pop().unwrap_or_default();
+        key.clear();
+        Frame { level, child, first, next: first, end: self.entries.len(), key }
     }
 
     /// Visits the node's next entry; false when there is none left.
