@@ -29,6 +29,7 @@ mod queue;
 mod records;
 mod repos;
 mod schedule;
+mod seen;
 mod sources;
 mod stats;
 mod subscriptions;
@@ -66,11 +67,12 @@ pub use operator::OperatorHost;
 pub use overview::{CollectionSize, Crawling, IndexedRecord, Overview, RepoDetail};
 pub use queue::{Due, HostJob, JobKind, Owner, RepoJob, Urgency};
 pub use records::{Collection, StoredRecord};
-pub use repos::{RepoState, Status};
+pub use repos::{RepoCommit, RepoState, Status};
+pub use seen::{SeenRepo, StoredKey};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
 pub use unfinished::Existing;
-pub use usage::{Room, UsageChange};
+pub use usage::{HostUsage, Room, Usage, UsageChange};
 pub use writer::Durability;
 
 use writer::References;
@@ -132,6 +134,7 @@ struct Inner {
     readers: r2d2::Pool<SqliteConnectionManager>,
     /// One permit per reader: who waits for one waits here, not on a blocking thread.
     reading: Semaphore,
+    seen: Arc<seen::Seen>,
     signals: Arc<Signals>,
     disk: Arc<disk::Disk>,
     failure: Arc<failure::Failure>,
@@ -212,6 +215,18 @@ struct TxState {
     /// Whether a list was changed since the last commit.
     lists_changed: Cell<bool>,
     limits: Limits,
+    seen: Arc<seen::Seen>,
+    /// Whether the work that runs leaves in `seen` what it found there.
+    keeps_seen: Cell<bool>,
+}
+
+impl TxState {
+    /// To be called after each work that may have written.
+    fn end_work(&self) {
+        if !self.keeps_seen.take() {
+            self.seen.clear();
+        }
+    }
 }
 
 impl<'a> Tx<'a> {
@@ -345,7 +360,7 @@ impl Store {
         // Set also when there is none: the connection may still have that of an earlier query.
         let ends_at = longest.map(|longest| Instant::now() + longest);
         connection.progress_handler(STEPS_PER_LOOK, ends_at.map(|at| move || Instant::now() >= at))?;
-        let state = TxState { limits: self.inner.limits, ..TxState::default() };
+        let state = TxState { limits: self.inner.limits, seen: self.inner.seen.clone(), ..TxState::default() };
         let answer = Snapshot::of(connection).and_then(|snapshot| work(&Tx::new(snapshot.0, &state)));
         answer.map_err(|error| self.judge(error))
     }

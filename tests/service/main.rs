@@ -29,6 +29,7 @@ mod listing;
 mod live;
 mod migrations;
 mod moves;
+mod no_identity;
 mod parts;
 mod process;
 mod quotas;
