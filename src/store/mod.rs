@@ -12,6 +12,7 @@ mod chunk;
 #[cfg(test)]
 mod direct;
 mod disk;
+mod dump;
 mod failure;
 mod forget;
 mod held;
@@ -35,6 +36,7 @@ mod subscriptions;
 mod takedowns;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod usage;
 mod wal;
 mod writer;
@@ -50,10 +52,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use audit::AdminEntry;
-pub use backup::{BackupError, Existing, backup};
+pub use backup::{BackupError, backup};
 pub use check::{Checked, check};
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
+pub use dump::{DumpCounts, DumpError, dump, restore};
 pub use held::{HeldEvent, Holding};
 pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
 pub use limits::HostLimits;
@@ -68,6 +71,7 @@ pub use repos::{RepoCommit, RepoState, Status};
 pub use seen::{SeenRepo, StoredKey};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
+pub use unfinished::Existing;
 pub use usage::{HostUsage, Room, Usage, UsageChange};
 pub use writer::Durability;
 

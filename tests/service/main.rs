@@ -16,6 +16,7 @@ mod command_line;
 mod commands;
 mod comparison;
 mod connections;
+mod dump;
 mod fairness;
 mod faults;
 mod fetch;
