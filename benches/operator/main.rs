@@ -18,9 +18,21 @@ mod live;
 mod load;
 mod report;
 mod signpost;
+mod store;
 
-const BENCHES: [&str; 10] =
-    ["binary", "list", "start", "crawl_large", "crawl_many", "live", "live_p256", "live_outside", "idle", "hostile"];
+const BENCHES: [&str; 11] = [
+    "binary",
+    "list",
+    "start",
+    "crawl_large",
+    "crawl_many",
+    "live",
+    "live_p256",
+    "live_outside",
+    "store",
+    "idle",
+    "hostile",
+];
 
 #[tokio::main]
 async fn main() {
@@ -50,6 +62,7 @@ async fn main() {
             "live" => live::k256().await,
             "live_p256" => live::p256().await,
             "live_outside" => live::outside().await,
+            "store" => store::run().await,
             "hostile" => hostile::run().await,
             _ => idle::run().await,
         }

@@ -54,7 +54,10 @@ impl<'t, 'db> RowWriter<'t, 'db> {
         };
         match before {
             Some(before) => self.replace(nsid, rkey, cid, json, before),
-            None => Ok(self.pass_over()),
+            None => {
+                self.pass_over();
+                Ok(())
+            }
         }
     }
 
