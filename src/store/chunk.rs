@@ -208,17 +208,17 @@ pub(super) struct Halves {
     pub right: Vec<u8>,
 }
 
-/// A row in two. Where `newest` is the last of all it goes alone: a list that grows at its end has full
-/// rows. None: it is but one repo.
-pub(super) fn split(chunk: &[u8], newest: i64) -> Result<Option<Halves>, Damaged> {
+/// A row in two, of which the first one takes `left_bytes` or a little more. Where `newest` is the last of all it goes alone: a list that grows
+/// at its end has full rows. None: it is but one repo.
+pub(super) fn split(chunk: &[u8], newest: i64, left_bytes: usize) -> Result<Option<Halves>, Damaged> {
     let mut entries = Entries::of(chunk);
     let mut cut = None;
     loop {
         let before = entries.place(chunk);
         let Some(entry) = entries.next().transpose()? else { break };
         let is_newest = entry.repo == newest && entries.rest.is_empty();
-        let is_halfway = cut.is_none() && before.offset >= chunk.len() / 2;
-        if before.offset > 0 && (is_newest || is_halfway || entries.rest.is_empty() && cut.is_none()) {
+        let is_enough = cut.is_none() && before.offset >= left_bytes;
+        if before.offset > 0 && (is_newest || is_enough || entries.rest.is_empty() && cut.is_none()) {
             cut = Some((before, entry, entries.rest));
         }
     }

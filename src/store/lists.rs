@@ -150,7 +150,9 @@ impl Tx<'_> {
             return self.insert_row(list.end(), &with(&[])?.unwrap_or_default());
         };
         let Some(row) = changed else { return Ok(()) };
-        let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0)? } else { None };
+        // Repos come roughly in the order of their ids: what is split off the end is hardly added to.
+        let left_bytes = if key == list.end() { row.len() * 3 / 4 } else { row.len() / 2 };
+        let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0, left_bytes)? } else { None };
         let Some(Halves { left, last_of_left, right }) = halves else { return self.update_row(key, &row) };
         self.insert_row(list.key(last_of_left), &left)?;
         self.update_row(key, &right)

@@ -74,10 +74,10 @@ proptest! {
     #[test]
     fn a_row_is_split_between_two_repos(
         repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 1..40),
-        chosen in any::<prop::sample::Index>(),
+        (chosen, part) in any::<(prop::sample::Index, prop::sample::Index)>(),
     ) {
         let newest = *repos.keys().nth(chosen.index(repos.len())).unwrap();
-        let Some(Halves { left, last_of_left, right }) = split(&packed(&repos), newest).unwrap() else {
+        let Some(Halves { left, last_of_left, right }) = split(&packed(&repos), newest, part.index(packed(&repos).len())).unwrap() else {
             prop_assert_eq!(repos.len(), 1);
             return Ok(());
         };
