@@ -6,7 +6,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::chunk::{self, ChunkWriter, Damaged, Entries, Entry, Halves, PackedDid};
+use super::chunk::{self, ChunkWriter, Damaged, Entries, Entry, Halves};
 use super::{RepoId, Tx, TxResult};
 
 /// A row that grows beyond it is split. Four of them fill a page of the database.
@@ -150,11 +150,9 @@ impl Tx<'_> {
 
     /// Puts a repo on a list, where it may be already.
     fn enlist(&self, list: List, repo: RepoId, did: &str) -> TxResult<()> {
-        let entry = Entry { repo: repo.0, did: PackedDid::of(did) };
-        let Some((key, changed)) = self.change_row(list, repo, |row| chunk::with(row, entry))? else {
-            let mut writer = ChunkWriter::default();
-            writer.push(entry);
-            return self.insert_row(list.end(), &writer.bytes);
+        let with = |row: &[u8]| Entry::pack(repo.0, did, |entry| chunk::with(row, entry));
+        let Some((key, changed)) = self.change_row(list, repo, with)? else {
+            return self.insert_row(list.end(), &with(&[])?.unwrap_or_default());
         };
         let Some(row) = changed else { return Ok(()) };
         let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0)? } else { None };
@@ -239,7 +237,7 @@ fn build(db: &Connection, truth: &str) -> rusqlite::Result<()> {
             writer = ChunkWriter::default();
         }
         current = Some(list);
-        writer.push(Entry { repo, did: PackedDid::of(did) });
+        Entry::pack(repo, did, |entry| writer.push(entry));
     }
     if let Some(list) = current {
         insert.execute((list.end(), &writer.bytes))?;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::disk::Disk;
 use super::failure::Failure;
 use super::schedule::follow_clock_back;
+use super::seen::Seen;
 use super::wal::BUSY_TIMEOUT;
 use super::writer::{Desk, Writer};
 use super::{Inner, Signals, Store, TxState, lists, meta, patterns, usage};
@@ -95,7 +96,7 @@ pub(super) fn prepare(config: &StoreConfig) -> Result<Prepared, OpenError> {
     let complete_filter = adopt_filter(&mut connection, path, &config.filter)?;
     adopt_limits(&connection, &config.limits).map_err(refused)?;
     forget_last_run(&connection).map_err(refused)?;
-    let state = read_state(&connection, config.limits).map_err(refused)?;
+    let state = read_state(&connection, config.limits, Arc::default()).map_err(refused)?;
     Ok(Prepared { connection, state, lock, complete_filter, instance_id })
 }
 
@@ -119,8 +120,8 @@ pub(super) fn require_current(db: &Connection, path: &Path) -> Result<(), OpenEr
 }
 
 /// What a connection remembers of the rows.
-pub(super) fn read_state(db: &Connection, limits: Limits) -> rusqlite::Result<TxState> {
-    let state = TxState { limits, ..TxState::default() };
+pub(super) fn read_state(db: &Connection, limits: Limits, seen: Arc<Seen>) -> rusqlite::Result<TxState> {
+    let state = TxState { limits, seen, ..TxState::default() };
     let held_bytes: i64 =
         db.query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))?;
     state.held_bytes.set(held_bytes.unsigned_abs());
@@ -152,6 +153,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
     let signals = Arc::new(Signals::default());
     let disk = Arc::new(Disk::under(path, least_free_bytes));
     let failure = Arc::new(Failure::told_by(failed));
+    let seen = state.seen.clone();
     let lists_version = Arc::new(AtomicU64::new(0));
     let desk = Desk {
         connection,
@@ -167,6 +169,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
             writer,
             readers,
             reading: Semaphore::new(READERS as usize),
+            seen,
             signals,
             disk,
             failure,
@@ -181,7 +184,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
 
 /// The lock lies on a file of its own beside the database: SQLite's own locks are untouched, so the sqlite3 shell can read. The
 /// kernel frees it with the process, however that ends.
-fn lock_file(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock_file(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let unusable = |error| OpenError::Unusable(path.to_owned(), error);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use rusqlite::named_params;
 
-use super::chunk::{ChunkWriter, Damaged, Entries, Entry, PackedDid, Place};
+use super::chunk::{ChunkWriter, Damaged, Entries, Entry, Place};
 use super::lists::List;
 use super::{RepoId, Tx, TxResult};
 use crate::syntax::NsidPattern;
@@ -141,7 +141,7 @@ impl<'s> Walk<'s> {
             }
             self.up_to = repo;
             if let Some(did) = tx.shown_did(RepoId(repo))? {
-                writer.push(Entry { repo, did: PackedDid::of(&did) });
+                Entry::pack(repo, &did, |entry| writer.push(entry));
                 found += 1;
             }
         }
