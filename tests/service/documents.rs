@@ -1,7 +1,17 @@
-//! The documents: their links lead somewhere, and their commands are commands.
+//! The documents: their links lead somewhere, their commands are commands, and the examples of the API are answered.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fake_network::Network;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::process::{Options, Process, output};
+use crate::{CAPTAIN, CREW};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -69,4 +79,35 @@ fn every_command_in_the_documents_is_one() {
         }
     }
     assert!(commands > 20, "only {commands} were found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_of_the_api_is_answered() {
+    let network = Network::start().await;
+    let host = network.add_host();
+    let did = host.create_accounts(1).remove(0);
+    drop(host.put_record(&did, CAPTAIN, "self", json!({})));
+    drop(host.put_record(&did, CREW, "one", json!({})));
+    let options = Options { under: &[], flags: &["--admin-token", TOKEN] };
+    let signpost = Process::start_in(TempDir::new().unwrap(), &network, options);
+    signpost.request_crawl(&host).await;
+    signpost.await_truth(&network).await;
+    let mut answered = 0;
+    for line in include_str!("../../docs/api.md").lines().filter_map(|line| line.strip_prefix("    curl ")) {
+        let line = line
+            .replace("http://127.0.0.1:8080", &format!("http://{}", signpost.address()))
+            .replace("http://127.0.0.1:8081", signpost.internal_url())
+            .replace("hold01.example.com", host.name())
+            .replace("q=hold01", "q=localhost")
+            .replace("did:plc:ewvi7nxzyoun6zhxrhs64oiz", &did);
+        let command = format!("curl -sS --fail-with-body {line}");
+        let answer = output(Command::new("bash").args(["-c", &command]).env("SIGNPOST_ADMIN_TOKEN", TOKEN));
+        let body = String::from_utf8(answer.stdout).unwrap();
+        assert!(answer.status.success(), "{command}: {body}{}", String::from_utf8_lossy(&answer.stderr));
+        if line.contains("listReposByCollection") {
+            assert_eq!(body, format!("{{\"repos\":[{{\"did\":\"{did}\"}}]}}"), "{command}");
+        }
+        answered += 1;
+    }
+    assert!(answered > 15, "{answered}");
 }
