@@ -38,6 +38,9 @@ const REPO_JOBS: usize = 16;
 /// Repos fetched at once from one host.
 const REPO_JOBS_PER_HOST: usize = 4;
 const RENEW_LEASES: Duration = Duration::from_secs(30);
+/// Jobs that end within such a time are followed by others that are claimed together, fetched together and written together: a commit costs
+/// as much as a small repo.
+const TOGETHER: Duration = Duration::from_millis(2);
 /// How long to sleep when nothing is known to become due; the bell rings earlier.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -147,9 +150,8 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
             }
             Some(ended) = tasks.join_next_with_id() => {
                 note_ended(ended, &mut gate, &mut running)?;
-                // What was committed together ends together: the next ones are claimed together too.
-                tokio::task::yield_now().await;
-                while let Some(ended) = tasks.try_join_next_with_id() {
+                let until = Instant::now() + TOGETHER;
+                while let Ok(Some(ended)) = tokio::time::timeout_at(until, tasks.join_next_with_id()).await {
                     note_ended(ended, &mut gate, &mut running)?;
                 }
             }

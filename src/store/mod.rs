@@ -12,6 +12,7 @@ mod chunk;
 #[cfg(test)]
 mod direct;
 mod disk;
+mod dump;
 mod failure;
 mod forget;
 mod held;
@@ -28,12 +29,14 @@ mod queue;
 mod records;
 mod repos;
 mod schedule;
+mod seen;
 mod sources;
 mod stats;
 mod subscriptions;
 mod takedowns;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod usage;
 mod wal;
 mod writer;
@@ -49,10 +52,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use audit::AdminEntry;
-pub use backup::{BackupError, Existing, backup};
+pub use backup::{BackupError, backup};
 pub use check::{Checked, check};
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
+pub use dump::{DumpCounts, DumpError, dump, restore};
 pub use held::{HeldEvent, Holding};
 pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
 pub use limits::HostLimits;
@@ -63,10 +67,12 @@ pub use operator::OperatorHost;
 pub use overview::{CollectionSize, Crawling, IndexedRecord, Overview, RepoDetail};
 pub use queue::{Due, HostJob, JobKind, Owner, RepoJob, Urgency};
 pub use records::{Collection, StoredRecord};
-pub use repos::{RepoState, Status};
+pub use repos::{RepoCommit, RepoState, Status};
+pub use seen::{SeenRepo, StoredKey};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
-pub use usage::{Room, UsageChange};
+pub use unfinished::Existing;
+pub use usage::{HostUsage, Room, Usage, UsageChange};
 pub use writer::Durability;
 
 use writer::References;
@@ -128,6 +134,7 @@ struct Inner {
     readers: r2d2::Pool<SqliteConnectionManager>,
     /// One permit per reader: who waits for one waits here, not on a blocking thread.
     reading: Semaphore,
+    seen: Arc<seen::Seen>,
     signals: Arc<Signals>,
     disk: Arc<disk::Disk>,
     failure: Arc<failure::Failure>,
@@ -208,6 +215,18 @@ struct TxState {
     /// Whether a list was changed since the last commit.
     lists_changed: Cell<bool>,
     limits: Limits,
+    seen: Arc<seen::Seen>,
+    /// Whether the work that runs leaves in `seen` what it found there.
+    keeps_seen: Cell<bool>,
+}
+
+impl TxState {
+    /// To be called after each work that may have written.
+    fn end_work(&self) {
+        if !self.keeps_seen.take() {
+            self.seen.clear();
+        }
+    }
 }
 
 impl<'a> Tx<'a> {
@@ -341,7 +360,7 @@ impl Store {
         // Set also when there is none: the connection may still have that of an earlier query.
         let ends_at = longest.map(|longest| Instant::now() + longest);
         connection.progress_handler(STEPS_PER_LOOK, ends_at.map(|at| move || Instant::now() >= at))?;
-        let state = TxState { limits: self.inner.limits, ..TxState::default() };
+        let state = TxState { limits: self.inner.limits, seen: self.inner.seen.clone(), ..TxState::default() };
         let answer = Snapshot::of(connection).and_then(|snapshot| work(&Tx::new(snapshot.0, &state)));
         answer.map_err(|error| self.judge(error))
     }

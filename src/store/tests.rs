@@ -225,3 +225,18 @@ async fn a_write_that_fails_or_panics_stops_the_process_and_says_why() {
     assert_eq!(world.store.failure(), Some("a write to the database panicked"));
     assert!(matches!(world.store.begin_anew().await, Err(StoreError::Closed)));
 }
+
+#[tokio::test]
+async fn a_statement_is_not_made_anew_for_what_is_bound() {
+    let count = |tx: &Tx| {
+        let mut statement = tx.db.prepare("SELECT host_id FROM hosts WHERE host_id > :after LIMIT :limit")?;
+        for limit in [1, 500] {
+            let rows = statement.query_map(rusqlite::named_params! {":after": 0, ":limit": limit}, |_| Ok(()))?;
+            rows.collect::<TxResult<()>>()?;
+        }
+        Ok(statement.get_status(rusqlite::StatementStatus::RePrepare))
+    };
+    let world = World::new();
+    assert_eq!(world.store.write(Durability::Replayable, count).await.unwrap(), 0);
+    assert_eq!(world.store.read(count).await.unwrap(), 0);
+}
