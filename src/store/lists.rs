@@ -14,6 +14,7 @@ const MOST_BYTES: usize = 1000;
 const FULL_BYTES: usize = MOST_BYTES - 20;
 /// Of a row's key, the bits of the repo_id; the others are the list's.
 const REPO_BITS: u32 = 34;
+const LAST_REPO: i64 = (1 << REPO_BITS) - 1;
 
 /// What the lists have to say: list, repo_id and DID.
 const OF_PATTERNS: &str = "SELECT -pattern_id, repo_id, did FROM
@@ -36,14 +37,19 @@ impl List {
     }
 
     /// The key of the row that ends with a repo.
-    pub(super) fn key(self, repo: i64) -> i64 {
+    fn key(self, repo: i64) -> i64 {
         assert!(repo >> REPO_BITS == 0, "more accounts than there are people");
         (self.0 << REPO_BITS) + repo
     }
 
+    /// Rows with a higher key have the repos after this one, which a client may have named: any number from 0.
+    pub(super) fn after(self, repo: i64) -> i64 {
+        self.key(repo.clamp(0, LAST_REPO))
+    }
+
     /// The key of the last row.
     pub(super) fn end(self) -> i64 {
-        self.key((1 << REPO_BITS) - 1)
+        self.key(LAST_REPO)
     }
 
     fn of_key(key: i64) -> List {
@@ -52,7 +58,7 @@ impl List {
 
     /// The repo that the row of a key goes up to.
     pub(super) fn last_repo(key: i64) -> i64 {
-        key & ((1 << REPO_BITS) - 1)
+        key & LAST_REPO
     }
 }
 
