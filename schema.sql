@@ -107,6 +107,9 @@ CREATE TABLE repos (
 ) STRICT;
 CREATE INDEX repos_by_host ON repos (host_id);
 CREATE INDEX repos_truncated ON repos (host_id) WHERE truncated = 1;
+-- Few of many, counted at every scrape.
+CREATE INDEX repos_inactive ON repos (host_id) WHERE active = 0;
+CREATE INDEX repos_desynchronized ON repos (host_id) WHERE desynchronized = 1;
 
 -- The signing key that the DID document named when the repo was last resolved, as did:key. Only for repos that were fetched: a
 -- good commit then costs no request, also after a restart.

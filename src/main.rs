@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use signpost::cli::{
-    Cli, Command, Failure, admin, backup, check, config, health, manual, parse, request_crawl, serve, status,
+    Cli, Command, Failure, admin, backup, check, config, dump, health, manual, parse, request_crawl, serve, status,
 };
 
 fn main() -> ExitCode {
@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Status(flags) }) => status::run(flags),
         Ok(Cli { command: Command::Health(flags) }) => health::run(flags),
         Ok(Cli { command: Command::Backup(flags) }) => backup::run(flags),
+        Ok(Cli { command: Command::Dump(flags) }) => dump::dump(flags),
+        Ok(Cli { command: Command::Restore(flags) }) => dump::restore(flags),
         Ok(Cli { command: Command::Check(flag) }) => check::run(flag),
         Ok(Cli { command: Command::Config(flags) }) => config::run(*flags),
         Ok(Cli { command: Command::RequestCrawl(flags) }) => request_crawl::run(flags),

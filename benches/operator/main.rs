@@ -10,6 +10,7 @@
 mod corpus;
 mod crawl;
 mod database;
+mod floor;
 mod hostile;
 mod idle;
 mod list;
@@ -18,12 +19,17 @@ mod load;
 mod report;
 mod signpost;
 
-const BENCHES: [&str; 9] =
-    ["binary", "list", "crawl_large", "crawl_many", "live", "live_p256", "live_outside", "idle", "hostile"];
+const BENCHES: [&str; 10] =
+    ["binary", "list", "start", "crawl_large", "crawl_many", "live", "live_p256", "live_outside", "idle", "hostile"];
 
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [argument, body_bytes] = arguments.as_slice()
+        && argument == floor::ARGUMENT
+    {
+        return floor::serve(body_bytes.parse().expect("a size")).await;
+    }
     // `cargo test --all-targets` starts benches too, without this flag.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return;
@@ -38,6 +44,7 @@ async fn main() {
         match name {
             "binary" => binary(),
             "list" => list::run().await,
+            "start" => list::start().await,
             "crawl_large" => crawl::large().await,
             "crawl_many" => crawl::many().await,
             "live" => live::k256().await,

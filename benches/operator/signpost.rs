@@ -33,13 +33,14 @@ fn online_cores() -> usize {
     stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count()
 }
 
-fn command() -> Command {
+/// A program on signpost's core.
+pub fn pinned(program: &str) -> Command {
     if !is_pinned() {
-        return Command::new(binary());
+        return Command::new(program);
     }
     let mut taskset = Command::new("taskset");
-    // It becomes the program that it starts: what is waited for and measured is signpost.
-    taskset.args(["-c", CORE]).arg(binary());
+    // It becomes the program that it starts: what is waited for and measured is that.
+    taskset.args(["-c", CORE, program]);
     taskset
 }
 
@@ -78,7 +79,7 @@ impl Signpost {
     /// Starts it on a database, new or not; returns when it listens.
     pub fn start(database: &Path, network: &Network) -> Signpost {
         let log = File::create(database.with_extension("log")).expect("the log can be made");
-        let mut process = command()
+        let mut process = pinned(&binary())
             .args(["serve", "--allow-private-hosts", "--plc-url", network.plc_url()])
             .args(["--http-addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0"])
             // The machine is measured, not our restraint.
@@ -112,25 +113,7 @@ impl Signpost {
 
     /// What it has used since its start.
     pub fn usage(&self) -> Usage {
-        let read = |file: &str| {
-            let path = format!("/proc/{}/{file}", self.process.id());
-            std::fs::read_to_string(path).expect("signpost runs, and this is Linux")
-        };
-        let (stat, status) = (read("stat"), read("status"));
-        // After the name in parentheses: state is field 3 of proc(5), utime 14, stime 15.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
-        let bytes = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("proc(5) names it");
-            let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number of kB");
-            kib * 1024
-        };
-        Usage {
-            cpu: TICK * ticks,
-            rss_bytes: bytes("VmRSS"),
-            anonymous_bytes: bytes("RssAnon"),
-            peak_bytes: bytes("VmHWM"),
-        }
+        usage_of(self.process.id())
     }
 
     /// Ends it with SIGTERM and waits for its end.
@@ -140,6 +123,26 @@ impl Signpost {
         assert!(sent.is_ok_and(|status| status.success()), "SIGTERM was not sent");
         let ended = self.process.wait().expect("it is our child");
         assert!(ended.success(), "signpost ended with {ended}");
+    }
+}
+
+/// What a running process has used.
+pub fn usage_of(pid: u32) -> Usage {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs, and this is Linux");
+    let (stat, status) = (read("stat"), read("status"));
+    // After the name in parentheses: state is field 3 of proc(5), utime 14, stime 15.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("proc(5) names it");
+        let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number of kB");
+        kib * 1024
+    };
+    Usage {
+        cpu: TICK * ticks,
+        rss_bytes: bytes("VmRSS"),
+        anonymous_bytes: bytes("RssAnon"),
+        peak_bytes: bytes("VmHWM"),
     }
 }
 

@@ -117,6 +117,7 @@ fn begin(limit: usize) -> Vec<u8> {
 }
 
 /// A row of the answer, with the comma behind it. A DID holds nothing that JSON escapes.
+#[inline]
 fn write_repo(text: &mut Vec<u8>, did: &[u8]) {
     text.extend_from_slice(b"{\"did\":\"");
     text.extend_from_slice(did);

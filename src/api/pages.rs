@@ -39,6 +39,7 @@ struct Form {
 }
 
 /// The pages that were asked for lately.
+#[derive(Default)]
 pub(super) struct Pages {
     slots: Mutex<Slots>,
     /// Random: nobody can make two texts that have the same ETag.
@@ -58,12 +59,6 @@ struct Slot {
     page: Arc<OnceCell<Arc<Page>>>,
     bytes: usize,
     was_asked_for: bool,
-}
-
-impl Default for Pages {
-    fn default() -> Pages {
-        Pages { slots: Mutex::default(), hasher: hashbrown::DefaultHashBuilder::default() }
-    }
 }
 
 impl Pages {

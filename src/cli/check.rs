@@ -2,14 +2,16 @@
 
 use anyhow::anyhow;
 
-use super::Failure;
+use super::{Failure, progress};
 use crate::config::{self, DatabaseFlag};
 use crate::store;
 
 /// Prints what is wrong, a line each; fails if anything is.
 pub fn run(flag: DatabaseFlag) -> Result<(), Failure> {
     let database = config::database_path(flag, |name| std::env::var_os(name))?;
+    let spinner = progress::spinner("reading every row");
     let checked = store::check(&database).map_err(anyhow::Error::from)?;
+    drop(spinner);
     for problem in &checked.problems {
         println!("{problem}");
     }

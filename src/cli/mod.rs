@@ -8,10 +8,12 @@ pub mod backup;
 pub mod check;
 mod columns;
 pub mod config;
+pub mod dump;
 pub mod health;
 mod internal_call;
 mod logging;
 pub mod manual;
+mod progress;
 pub mod request_crawl;
 pub mod serve;
 pub mod status;
@@ -54,6 +56,12 @@ pub enum Command {
     /// Copy the database while it is served
     #[command(long_about = include_str!("backup_about.txt"))]
     Backup(BackupFlags),
+    /// Write everything to a portable file
+    #[command(long_about = include_str!("dump_about.txt"))]
+    Dump(BackupFlags),
+    /// Make a database out of a dump
+    #[command(long_about = include_str!("restore_about.txt"))]
+    Restore(dump::RestoreFlags),
     /// Check the database, and that its sums are those of its rows
     #[command(long_about = include_str!("check_about.txt"))]
     Check(DatabaseFlag),

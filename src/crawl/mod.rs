@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ use crate::host::Client;
 use crate::identity::LookUps;
 use crate::metrics::Metrics;
 use crate::repo::KeepLimits;
-use crate::store::{Durability, HostId, JobId, Store, StoreError};
+use crate::store::{Durability, HostId, HostJob, JobId, RepoJob, Store, StoreError};
 use gate::Gate;
 use long_fetches::LongFetches;
 use ways::Ways;
@@ -38,6 +38,9 @@ const REPO_JOBS: usize = 16;
 /// Repos fetched at once from one host.
 const REPO_JOBS_PER_HOST: usize = 4;
 const RENEW_LEASES: Duration = Duration::from_secs(30);
+/// Jobs that end within such a time are followed by others that are claimed together, fetched together and written together: a commit costs
+/// as much as a small repo.
+const TOGETHER: Duration = Duration::from_millis(2);
 /// How long to sleep when nothing is known to become due; the bell rings earlier.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -130,7 +133,8 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
     let mut leases = tokio::time::interval(RENEW_LEASES);
     leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next_at = fill(&crawler, &ways, &long_fetches, &mut gate, &mut tasks, &mut running).await?;
+        let next_at;
+        (gate, next_at) = fill(&crawler, &ways, &long_fetches, gate, &mut tasks, &mut running).await?;
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = crawler.store.signals().crawl.notified() => {}
@@ -145,17 +149,10 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
                 }
             }
             Some(ended) = tasks.join_next_with_id() => {
-                let (task, ended) = match ended {
-                    Ok((task, ended)) => (task, ended?),
-                    // Its host was closed.
-                    Err(error) if error.is_cancelled() => (error.id(), Ended::Answered),
-                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-                };
-                if let Some(Running { host, kind: RunningKind::Repo { begun_at, is_aside }, .. }) = running.remove(&task) {
-                    if is_aside {
-                        gate.returned();
-                    }
-                    gate.ended(host, ended, begun_at, now_millis());
+                note_ended(ended, &mut gate, &mut running)?;
+                let until = Instant::now() + TOGETHER;
+                while let Ok(Some(ended)) = tokio::time::timeout_at(until, tasks.join_next_with_id()).await {
+                    note_ended(ended, &mut gate, &mut running)?;
                 }
             }
         }
@@ -164,53 +161,81 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
     Ok(())
 }
 
+fn note_ended(
+    ended: Result<(Id, Result<Ended, StoreError>), JoinError>,
+    gate: &mut Gate,
+    running: &mut HashMap<Id, Running>,
+) -> Result<(), StoreError> {
+    let (task, ended) = match ended {
+        Ok((task, ended)) => (task, ended?),
+        // Its host was closed.
+        Err(error) if error.is_cancelled() => (error.id(), Ended::Answered),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    if let Some(Running { host, kind: RunningKind::Repo { begun_at, is_aside }, .. }) = running.remove(&task) {
+        if is_aside {
+            gate.returned();
+        }
+        gate.ended(host, ended, begun_at, now_millis());
+    }
+    Ok(())
+}
+
+/// What was claimed at one time.
+struct Claimed {
+    hosts: Vec<HostJob>,
+    repos: Vec<RepoJob>,
+    now: i64,
+    /// When something else becomes due.
+    next_at: Option<i64>,
+}
+
 /// Claims what is due and free to be worked on; answers when there may be more.
 async fn fill(
     crawler: &Crawler,
     ways: &Arc<Ways>,
     long_fetches: &LongFetches,
-    gate: &mut Gate,
+    mut gate: Gate,
     tasks: &mut JoinSet<Result<Ended, StoreError>>,
     running: &mut HashMap<Id, Running>,
-) -> Result<Instant, StoreError> {
-    // One clock for all: a job that became due after the read must be waited for, not taken for one that waits for a worker.
-    let (now, due, next_host_at) =
-        crawler.store.read(|tx| Ok((tx.now(), tx.due_repo_jobs()?, tx.next_host_job_at()?))).await?;
+) -> Result<(Gate, Instant), StoreError> {
     let listing = running.values().filter(|job| matches!(job.kind, RunningKind::Host)).count();
-    let host_slots = if next_host_at.is_some_and(|at| at <= now) { HOST_JOBS.saturating_sub(listing) } else { 0 };
-    let shares = gate.share(&due.hosts, now);
-    if host_slots > 0 || !shares.is_empty() {
-        let (hosts, repos) = crawler
-            .store
-            .write(Durability::Replayable, move |tx| {
-                let hosts = if host_slots > 0 { tx.claim_host_jobs(host_slots)? } else { Vec::new() };
-                let mut repos = Vec::new();
-                for (host, jobs) in shares {
-                    repos.extend(tx.claim_repo_jobs(host, jobs)?);
-                }
-                Ok((hosts, repos))
-            })
-            .await?;
-        for job in hosts {
-            let (crawler, job_id, host) = (crawler.clone(), job.job_id, job.host_id);
-            let abort = tasks.spawn(async move { list_repos::work(&crawler, job).await });
-            running.insert(abort.id(), Running { job: job_id, host, kind: RunningKind::Host, abort });
-        }
-        for job in repos {
-            gate.started(job.host_id);
-            let (crawler, ways, long_fetches) = (crawler.clone(), ways.clone(), long_fetches.clone());
-            let (job_id, host) = (job.job_id, job.host_id);
-            let abort = tasks.spawn(async move { get_repo::work(&crawler, &ways, &long_fetches, job).await });
-            let kind = RunningKind::Repo { begun_at: now, is_aside: false };
-            running.insert(abort.id(), Running { job: job_id, host, kind, abort });
-        }
+    let host_slots = HOST_JOBS.saturating_sub(listing);
+    // One look at the queue and one clock for all: a job that became due after it must be waited for, not taken for one that waits
+    // for a worker.
+    let (mut gate, claimed) = crawler
+        .store
+        .write(Durability::Replayable, move |tx| {
+            let (now, due, next_host_at) = (tx.now(), tx.due_repo_jobs()?, tx.next_host_job_at()?);
+            let is_host_due = host_slots > 0 && next_host_at.is_some_and(|at| at <= now);
+            let hosts = if is_host_due { tx.claim_host_jobs(host_slots)? } else { Vec::new() };
+            let mut repos = Vec::new();
+            for (host, jobs) in gate.share(&due.hosts, now) {
+                repos.extend(tx.claim_repo_jobs(host, jobs)?);
+            }
+            let next_host_at = next_host_at.filter(|at| *at > now);
+            let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().min();
+            Ok((gate, Claimed { hosts, repos, now, next_at }))
+        })
+        .await?;
+    let Claimed { hosts, repos, now, next_at } = claimed;
+    for job in hosts {
+        let (crawler, job_id, host) = (crawler.clone(), job.job_id, job.host_id);
+        let abort = tasks.spawn(async move { list_repos::work(&crawler, job).await });
+        running.insert(abort.id(), Running { job: job_id, host, kind: RunningKind::Host, abort });
+    }
+    for job in repos {
+        gate.started(job.host_id);
+        let (crawler, ways, long_fetches) = (crawler.clone(), ways.clone(), long_fetches.clone());
+        let (job_id, host) = (job.job_id, job.host_id);
+        let abort = tasks.spawn(async move { get_repo::work(&crawler, &ways, &long_fetches, job).await });
+        let kind = RunningKind::Repo { begun_at: now, is_aside: false };
+        running.insert(abort.id(), Running { job: job_id, host, kind, abort });
     }
     // A host that is due waits for a free worker, not for the clock; the worker's end wakes the loop. What became due since the
     // queue was read waits for neither.
-    let next_host_at = next_host_at.filter(|at| *at > now);
-    let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().min();
     let wait = next_at.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now).max(0) as u64).min(IDLE));
-    Ok(Instant::now() + wait)
+    Ok((gate, Instant::now() + wait))
 }
 
 /// Stops what is being done for hosts that were closed: their claims are given back already.

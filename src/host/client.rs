@@ -22,6 +22,8 @@ use crate::syntax::{Host, HostPolicy, printable};
 
 /// How long a connection without a request is kept.
 const POOL_IDLE: Duration = Duration::from_secs(20);
+/// As many as its repos are fetched at once: each keeps its connection from one to the next.
+const IDLE_OF_HOST: usize = 4;
 
 /// Speaks to hosts; shared by all who do.
 pub struct Client {
@@ -77,11 +79,10 @@ impl Client {
                 .http1_only()
                 .connect_timeout(limits.connect_timeout)
                 .pool_idle_timeout(POOL_IDLE)
-                .pool_max_idle_per_host(2)
         };
         Ok(Client {
-            guarded: builder().dns_resolver(guard.clone()).build()?,
-            unguarded: builder().build()?,
+            guarded: builder().pool_max_idle_per_host(IDLE_OF_HOST).dns_resolver(guard.clone()).build()?,
+            unguarded: builder().pool_max_idle_per_host(limits.directory_in_flight).build()?,
             policy,
             budgets: Budgets::new(limits.longest_wait),
             repo_memory: RepoMemory::new(limits.repo_memory_bytes),

@@ -37,32 +37,50 @@ impl<'t, 'db> RowWriter<'t, 'db> {
         RowWriter { tx, repo, room: None, current: None, change, counts }
     }
 
+    /// The same where the room is known already.
+    pub(super) fn within(tx: &'t Tx<'db>, repo: RepoId, room: Room) -> Self {
+        RowWriter { room: Some(room), ..RowWriter::new(tx, repo) }
+    }
+
     /// Inserts or replaces.
     pub(super) fn put(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str) -> TxResult<()> {
+        // Most are new: to try costs less than to look first.
+        if self.insert_if_room(nsid, rkey, cid, json)? {
+            return Ok(());
+        }
         let before = match self.enter(nsid)?.collection {
             Some(collection) => self.tx.record_size(collection.id, self.repo, rkey)?,
             None => None,
         };
         match before {
             Some(before) => self.replace(nsid, rkey, cid, json, before),
-            None => self.insert(nsid, rkey, cid, json),
+            None => Ok(self.pass_over()),
         }
     }
 
     /// Inserts what is known not to be there.
     pub(super) fn insert(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str) -> TxResult<()> {
+        if !self.insert_if_room(nsid, rkey, cid, json)? {
+            self.pass_over();
+        }
+        Ok(())
+    }
+
+    /// Answers whether there is a new row: not where there was one, or no room for it.
+    fn insert_if_room(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str) -> TxResult<bool> {
         self.enter(nsid)?;
         let room = self.room()?;
         let size_bytes = json.len() as i64;
         if room.records <= 0 || room.bytes < size_bytes || !self.may_enter(room)? {
-            self.counts.over_limit += 1;
-            return Ok(());
+            return Ok(false);
         }
         let collection = self.collection(nsid, room)?;
-        self.tx.insert_record(collection.id, self.repo, rkey, cid, json)?;
+        if !self.tx.insert_record(collection.id, self.repo, rkey, cid, json)? {
+            return Ok(false);
+        }
         self.count(1, size_bytes);
         self.counts.written += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// Deletes what may be there.
@@ -89,6 +107,12 @@ impl<'t, 'db> RowWriter<'t, 'db> {
         self.leave()?;
         self.tx.change_usage(self.repo, &self.change)?;
         Ok(self.counts)
+    }
+
+    /// Leaves it to the caller to write down what the repo takes now.
+    pub(super) fn finish_uncounted(mut self) -> TxResult<(RowCounts, UsageChange)> {
+        self.leave()?;
+        Ok((self.counts, self.change))
     }
 
     /// One that has outgrown the room goes: its row would be a record that the repo does not have.

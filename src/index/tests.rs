@@ -11,7 +11,9 @@ use super::*;
 use crate::config::{Limits, StoreConfig};
 use crate::host::ListedRepo;
 use crate::repo::DagCid;
-use crate::store::{Admission, Durability, HostId, JobKind, RepoId, RepoState, Status, Store, Tx, TxResult, Urgency};
+use crate::store::{
+    Admission, Durability, HostId, JobKind, RepoId, RepoState, Status, Store, Tx, TxResult, Urgency, Usage,
+};
 use crate::syntax::{CollectionFilter, Did, Host, HostPolicy, Rev};
 
 const HERE: HostId = HostId(1);
@@ -44,6 +46,7 @@ fn known() -> RepoState {
         stale_head: None,
         unproven: false,
         refused: false,
+        used: Usage::default(),
         busy: false,
     }
 }

@@ -12,7 +12,8 @@ use super::world::World;
 use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::metrics::Metrics;
-use crate::store::{Direct, HostId, HostJob, RepoJob, Tx, TxResult};
+use crate::store::{Direct, HostId, HostJob, RepoJob, SeenRepo, Tx, TxResult};
+use crate::syntax::Did;
 use firehose::{Connection, HeldRead};
 use host_job::HostStage;
 use repo_job::RepoStage;
@@ -65,6 +66,10 @@ impl Process {
 
     pub fn read<T>(&mut self, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
         self.db.as_mut().expect("open").read(self.world.now(), work)
+    }
+
+    fn seen(&mut self, dids: &[Option<&Did>]) -> Vec<Option<SeenRepo>> {
+        self.db.as_mut().expect("open").seen(self.world.now(), dids)
     }
 
     /// None: the process died before the commit. It may also die right after it.

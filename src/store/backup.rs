@@ -1,22 +1,12 @@
 //! A copy of the database, made while it is served or not: whole, verified, and under its name only then.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::open::{self, OpenError};
-
-/// What to do with a file that has the backup's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Leave it, and fail.
-    Keep,
-    /// Put the new one in its place, at once.
-    Replace,
-}
+use super::unfinished::{Existing, Unfinished};
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +35,11 @@ pub fn backup(database: &Path, to: &Path, existing: Existing) -> Result<u64, Bac
     }
     let db = open::open_to_read(database)?;
     let unfinished = Unfinished::beside(to);
-    let name = unfinished.0.to_str().ok_or_else(|| {
+    let name = unfinished.path().to_str().ok_or_else(|| {
         BackupError::Write(to.to_owned(), io::Error::new(io::ErrorKind::InvalidInput, "the name is not UTF-8"))
     })?;
     db.execute("VACUUM INTO ?1", [name]).map_err(|error| BackupError::Copy(to.to_owned(), error))?;
-    verify(&unfinished.0)
+    verify(unfinished.path())
         .map_err(|error| BackupError::Copy(to.to_owned(), error))?
         .map_or(Ok(()), |problem| Err(BackupError::Damaged(problem)))?;
     unfinished.become_file(to, existing).map_err(|error| match error.kind() {
@@ -63,37 +53,4 @@ fn verify(copy: &Path) -> rusqlite::Result<Option<String>> {
     let db = Connection::open_with_flags(copy, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let first: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     Ok((first != "ok").then_some(first))
-}
-
-/// A copy that is not whole yet; removed, unless it becomes the file.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    fn beside(to: &Path) -> Unfinished {
-        let mut name = to.as_os_str().to_owned();
-        name.push(format!(".{}.unfinished", std::process::id()));
-        Unfinished(PathBuf::from(name))
-    }
-
-    /// The name is given when the bytes are on the disk; SQLite does not wait for them.
-    fn become_file(self, to: &Path, existing: Existing) -> io::Result<u64> {
-        let file = File::open(&self.0)?;
-        file.sync_all()?;
-        let size_bytes = file.metadata()?.len();
-        match existing {
-            // Whoever made the file meanwhile keeps it.
-            Existing::Keep => renameat_with(CWD, &self.0, CWD, to, RenameFlags::NOREPLACE)?,
-            Existing::Replace => std::fs::rename(&self.0, to)?,
-        }
-        let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory)?.sync_all()?;
-        Ok(size_bytes)
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Also after it became the file: then its name is free.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

@@ -75,7 +75,7 @@ pub fn check(database: &Path) -> Result<Checked, OpenError> {
     checked(&db).map_err(|error| OpenError::Sqlite(database.to_owned(), error))
 }
 
-fn checked(db: &Connection) -> rusqlite::Result<Checked> {
+pub(super) fn checked(db: &Connection) -> rusqlite::Result<Checked> {
     let snapshot = db.unchecked_transaction()?;
     let mut problems: Vec<String> = lines(&snapshot, "PRAGMA integrity_check(100)")?;
     problems.retain(|line| line != "ok");

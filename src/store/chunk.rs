@@ -19,19 +19,27 @@ pub(super) struct Entry<'a> {
     pub did: PackedDid<'a>,
 }
 
-/// A DID as it is stored.
+/// A DID as it is stored. By reference: to move 15 bytes about for each repo of a page takes longer than to read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PackedDid<'a> {
-    Plc([u8; PLC_BYTES]),
+    Plc(&'a [u8; PLC_BYTES]),
     Text(&'a [u8]),
 }
 
-impl<'a> PackedDid<'a> {
-    pub(super) fn of(did: &'a str) -> PackedDid<'a> {
-        pack(did.as_bytes()).map_or(PackedDid::Text(did.as_bytes()), PackedDid::Plc)
+impl Entry<'_> {
+    /// Gives a repo, as it is stored, to `take`.
+    pub(super) fn pack<T>(repo: i64, did: &str, take: impl FnOnce(Entry<'_>) -> T) -> T {
+        let did = did.as_bytes();
+        match pack(did) {
+            Some(packed) => take(Entry { repo, did: PackedDid::Plc(&packed) }),
+            None => take(Entry { repo, did: PackedDid::Text(did) }),
+        }
     }
+}
 
+impl PackedDid<'_> {
     /// Gives the DID's text to `take`.
+    #[inline]
     pub(super) fn give<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
         match self {
             PackedDid::Plc(packed) => take(&unpack(packed)),
@@ -62,13 +70,14 @@ impl<'a> Entries<'a> {
         Place { offset: chunk.len() - self.rest.len(), last: self.last }
     }
 
+    #[inline]
     fn read(&mut self) -> Option<Entry<'a>> {
         let head = self.varint()?;
         let repo = self.last.checked_add(i64::try_from(head >> 1).ok()?)?;
         let did = if head & 1 == 0 {
             let (packed, rest) = self.rest.split_first_chunk::<PLC_BYTES>()?;
             self.rest = rest;
-            PackedDid::Plc(*packed)
+            PackedDid::Plc(packed)
         } else {
             let length = usize::try_from(self.varint()?).ok()?;
             let (text, rest) = self.rest.split_at_checked(length)?;
@@ -79,15 +88,18 @@ impl<'a> Entries<'a> {
         Some(Entry { repo, did })
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..63).step_by(7) {
-            let (byte, rest) = self.rest.split_first()?;
+        let (mut value, mut shift) = (0, 0);
+        while let Some((byte, rest)) = self.rest.split_first()
+            && shift < 63
+        {
             self.rest = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 return Some(value);
             }
+            shift += 7;
         }
         None
     }
@@ -96,6 +108,7 @@ impl<'a> Entries<'a> {
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, Damaged>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -129,7 +142,7 @@ impl ChunkWriter {
         match did {
             PackedDid::Plc(packed) => {
                 self.varint(distance);
-                self.bytes.extend_from_slice(&packed);
+                self.bytes.extend_from_slice(packed);
             }
             PackedDid::Text(text) => {
                 self.varint(distance | 1);
@@ -187,23 +200,32 @@ fn spliced(chunk: &[u8], before: Place, between: [Option<Entry<'_>>; 2], rest: &
     writer.bytes
 }
 
-/// A row in two, and the last repo of the first one. Where `newest` is the last of all it goes alone: a list that grows at its end has full
-/// rows. None: it is but one repo.
-pub(super) fn split(chunk: &[u8], newest: i64) -> Result<Option<(Vec<u8>, i64, Vec<u8>)>, Damaged> {
+/// What a row is split into.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Halves {
+    pub left: Vec<u8>,
+    pub last_of_left: i64,
+    pub right: Vec<u8>,
+}
+
+/// A row in two, of which the first one takes `left_bytes` or a little more. Where `newest` is the last of all it goes alone: a list that grows
+/// at its end has full rows. None: it is but one repo.
+pub(super) fn split(chunk: &[u8], newest: i64, left_bytes: usize) -> Result<Option<Halves>, Damaged> {
     let mut entries = Entries::of(chunk);
     let mut cut = None;
     loop {
         let before = entries.place(chunk);
         let Some(entry) = entries.next().transpose()? else { break };
         let is_newest = entry.repo == newest && entries.rest.is_empty();
-        let is_halfway = cut.is_none() && before.offset >= chunk.len() / 2;
-        if before.offset > 0 && (is_newest || is_halfway || entries.rest.is_empty() && cut.is_none()) {
+        let is_enough = cut.is_none() && before.offset >= left_bytes;
+        if before.offset > 0 && (is_newest || is_enough || entries.rest.is_empty() && cut.is_none()) {
             cut = Some((before, entry, entries.rest));
         }
     }
-    Ok(cut.map(|(before, entry, rest)| {
-        let right = spliced(chunk, Place::default(), [None, Some(entry)], rest);
-        (chunk[..before.offset].to_vec(), before.last, right)
+    Ok(cut.map(|(before, entry, rest)| Halves {
+        left: chunk[..before.offset].to_vec(),
+        last_of_left: before.last,
+        right: spliced(chunk, Place::default(), [None, Some(entry)], rest),
     }))
 }
 
@@ -225,19 +247,24 @@ fn pack(did: &[u8]) -> Option<[u8; PLC_BYTES]> {
     Some(packed)
 }
 
+#[inline]
 fn unpack(packed: &[u8; PLC_BYTES]) -> [u8; PLC_CHARS] {
+    let bits = |from: usize| {
+        let [a, b, c, d, e] = [packed[from], packed[from + 1], packed[from + 2], packed[from + 3], packed[from + 4]];
+        u64::from_be_bytes([0, 0, 0, a, b, c, d, e])
+    };
     let mut did = [0; PLC_CHARS];
     did[..8].copy_from_slice(PLC);
-    for (five, group) in packed.chunks_exact(5).zip(did[8..].chunks_exact_mut(8)) {
-        group.copy_from_slice(&base32([five[0], five[1], five[2], five[3], five[4]]));
-    }
+    did[8..16].copy_from_slice(&base32(bits(0)));
+    did[16..24].copy_from_slice(&base32(bits(5)));
+    did[24..].copy_from_slice(&base32(bits(10)));
     did
 }
 
 /// Eight digits at once, one in each byte of a word: 40 bits are parted into halves, quarters and eighths.
-fn base32(five: [u8; 5]) -> [u8; 8] {
+#[inline]
+fn base32(bits: u64) -> [u8; 8] {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let bits = five.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
     let halves = (bits << 12 & 0x000f_ffff_0000_0000) | (bits & 0x000f_ffff);
     let quarters = (halves << 6 & 0x03ff_0000_03ff_0000) | (halves & 0x0000_03ff_0000_03ff);
     let values = (quarters << 3 & 0x1f00_1f00_1f00_1f00) | (quarters & 0x001f_001f_001f_001f);
@@ -247,95 +274,4 @@ fn base32(five: [u8; 5]) -> [u8; 8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn packed(repos: &BTreeMap<i64, String>) -> Vec<u8> {
-        let mut writer = ChunkWriter::default();
-        repos.iter().for_each(|(repo, did)| writer.push(Entry { repo: *repo, did: PackedDid::of(did) }));
-        writer.bytes
-    }
-
-    fn unpacked(chunk: &[u8]) -> Vec<(i64, String)> {
-        let text = |did: PackedDid| did.give(|text| String::from_utf8(text.to_vec()).unwrap());
-        Entries::of(chunk).map(|entry| entry.map(|entry| (entry.repo, text(entry.did))).unwrap()).collect()
-    }
-
-    #[test]
-    fn a_plain_did_plc_takes_15_bytes_and_every_other_did_is_written_out() {
-        for (did, is_packed) in [
-            ("did:plc:abcdefghijklmnopqrstuvwx", true),
-            ("did:plc:yz234567yz234567yz234567", true),
-            ("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", true),
-            ("did:plc:777777777777777777777777", true),
-            ("did:plc:ABCDEFGHIJKLMNOPQRSTUVWX", false),
-            ("did:plc:abcdefghijklmnopqrstuvw1", false),
-            ("did:plc:abcdefghijklmnopqrstuvw", false),
-            ("did:plc:abcdefghijklmnopqrstuvwxy", false),
-            ("did:web:abcdefghijklmnopqrstuvwx", false),
-            ("did:web:hold01.example.com", false),
-        ] {
-            let stored = PackedDid::of(did);
-            assert_eq!(matches!(stored, PackedDid::Plc(_)), is_packed, "{did}");
-            assert_eq!(stored.give(|text| text.to_vec()), did.as_bytes());
-        }
-    }
-
-    #[test]
-    fn a_damaged_row_is_an_error_wherever_it_is_cut() {
-        let repos =
-            BTreeMap::from([(5, "did:plc:abcdefghijklmnopqrstuvwx".to_owned()), (900, "did:web:a.b".to_owned())]);
-        let chunk = packed(&repos);
-        for length in (1..chunk.len()).filter(|length| *length != 16) {
-            assert_eq!(Entries::of(&chunk[..length]).last(), Some(Err(Damaged)), "{length}");
-        }
-        assert_eq!(Entries::of(&[0xff; 20]).collect::<Vec<_>>(), [Err(Damaged)]);
-        assert_eq!(with(&[0xff; 20], Entry { repo: 1, did: PackedDid::Text(b"did:web:a.b") }), Err(Damaged));
-        assert_eq!(without(&[0xff; 20], 1), Err(Damaged));
-    }
-
-    proptest! {
-        #[test]
-        fn a_row_holds_what_was_put_into_it_and_not_what_was_taken_out(
-            repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 1..40),
-            (repo, did) in (1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,300}"),
-            chosen in any::<prop::sample::Index>(),
-        ) {
-            let chunk = packed(&repos);
-            prop_assert_eq!(unpacked(&chunk), repos.clone().into_iter().collect::<Vec<_>>());
-            let known = *repos.keys().nth(chosen.index(repos.len())).unwrap();
-            prop_assert_eq!(with(&chunk, Entry { repo: known, did: PackedDid::of(&did) }).unwrap(), None);
-            let fewer = BTreeMap::from_iter(repos.clone().into_iter().filter(|(repo, _)| *repo != known));
-            prop_assert_eq!(without(&chunk, known).unwrap(), Some(packed(&fewer)));
-            if !repos.contains_key(&repo) {
-                let mut more = repos.clone();
-                more.insert(repo, did.clone());
-                prop_assert_eq!(with(&chunk, Entry { repo, did: PackedDid::of(&did) }).unwrap(), Some(packed(&more)));
-                prop_assert_eq!(without(&chunk, repo).unwrap(), None);
-            }
-        }
-
-        #[test]
-        fn a_row_is_split_between_two_repos(
-            repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 1..40),
-            chosen in any::<prop::sample::Index>(),
-        ) {
-            let newest = *repos.keys().nth(chosen.index(repos.len())).unwrap();
-            let Some((left, last, right)) = split(&packed(&repos), newest).unwrap() else {
-                prop_assert_eq!(repos.len(), 1);
-                return Ok(());
-            };
-            let (left, right) = (unpacked(&left), unpacked(&right));
-            prop_assert_eq!(left.last().unwrap().0, last);
-            prop_assert!(!right.is_empty());
-            prop_assert_eq!([left, right.clone()].concat(), repos.clone().into_iter().collect::<Vec<_>>());
-            if Some(&newest) == repos.keys().last() {
-                prop_assert_eq!(right.len(), 1);
-            }
-        }
-    }
-}
+mod tests;

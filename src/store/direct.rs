@@ -1,14 +1,16 @@
 //! The database without its writer thread, for the simulation: transactions on the caller's thread, at a time that it chooses, and
 //! rolled back where it chooses. A start does what every start does.
 
+use std::convert::Infallible;
+
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::list::PageWriter;
 use super::open::{self, Prepared};
-use super::{OpenError, RepoId, Tx, TxResult, TxState};
+use super::{OpenError, RepoId, SeenRepo, Tx, TxResult, TxState};
 use crate::config::StoreConfig;
 use crate::repo::DagCid;
-use crate::syntax::NsidPattern;
+use crate::syntax::{Did, NsidPattern};
 
 /// A database on this thread.
 pub(crate) struct Direct {
@@ -47,10 +49,13 @@ impl Direct {
 
     /// Like `Store::write`, at `now`.
     pub(crate) fn write<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
+        self.state.seen.turn();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).expect("begins");
         let answer =
             work(&Tx { db: &transaction, state: &self.state, now }).expect("a write that fails stops the process");
+        self.state.end_work();
         transaction.commit().expect("commits");
+        self.state.seen.turn();
         answer
     }
 
@@ -70,6 +75,16 @@ impl Direct {
     pub(crate) fn read<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
         let snapshot = self.connection.transaction().expect("begins");
         work(&Tx { db: &snapshot, state: &self.state, now }).expect("a read that fails stops the process")
+    }
+}
+
+impl Direct {
+    /// Like `Store::seen_blocking`.
+    pub(crate) fn seen(&mut self, now: i64, dids: &[Option<&Did>]) -> Vec<Option<SeenRepo>> {
+        let seen = self.state.seen.clone();
+        let read = |dids: &[&Did]| Ok::<_, Infallible>(self.read(now, |tx| tx.seen_repos(dids)));
+        let Ok(repos) = seen.or_read(dids, read);
+        repos
     }
 }
 

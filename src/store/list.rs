@@ -14,6 +14,10 @@ use crate::repo::DagCid;
 use crate::syntax::{Did, NsidPattern};
 
 const ROWS_OF_LIST: &str = "SELECT repos FROM lists WHERE up_to > :after AND up_to <= :end ORDER BY up_to";
+/// What is read on the thread that was asked: so many lists, and so many repos of all of them (each list is read up to the page's length).
+/// That is half a millisecond at most, and mostly a tenth of it.
+const MOST_LISTS_HERE: usize = 32;
+const MOST_LOOKED_AT_HERE: usize = 10_000;
 const REPO_COLUMNS: &str = "repo_id, did, head, rev, active AND NOT taken_down,
      CASE WHEN taken_down THEN 'takendown' WHEN active AND desynchronized THEN 'desynchronized' ELSE status END";
 /// An active repo that was not verified yet is only hearsay; so is one whose chain is known while nobody has asked whose it is.
@@ -77,11 +81,9 @@ impl Store {
     where
         W: Fn(&mut Vec<u8>, &[u8]) + Copy + Send + 'static,
     {
-        // A few rows of one list are read sooner than another thread is woken.
         let mut page = PageWriter::new(text, after, limit, write);
-        if let Some(is_read) = self.read_here(|tx| tx.read_one_list(&patterns, &mut page))
-            && is_read?
-        {
+        let is_read = self.read_here(|tx| tx.read_few_lists(&patterns, &mut page)).transpose()?;
+        if is_read == Some(true) {
             return Ok(page.finish());
         }
         self.query(move |tx| tx.list_repos_by_collection(&patterns, page)).await
@@ -151,23 +153,31 @@ impl Tx<'_> {
     where
         W: Fn(&mut Vec<u8>, &[u8]),
     {
-        match self.sources(patterns)?.as_slice() {
-            [] => {}
-            [Source::List(list)] => self.repos_of_one(*list, &mut page)?,
-            many => self.repos_of_many(many, &mut page)?,
-        }
+        self.read_page(&self.sources(patterns, usize::MAX)?, &mut page)?;
         Ok(page.finish())
     }
 
-    /// Reads a page that lies in one list; false: it does not.
-    fn read_one_list<W>(&self, patterns: &[NsidPattern], page: &mut PageWriter<W>) -> TxResult<bool>
+    /// Reads a page that is put together from few repos: sooner than another thread would be woken. False: it takes more.
+    fn read_few_lists<W>(&self, patterns: &[NsidPattern], page: &mut PageWriter<W>) -> TxResult<bool>
     where
         W: Fn(&mut Vec<u8>, &[u8]),
     {
-        let [pattern] = patterns else { return Ok(false) };
-        match self.list_of(pattern)? {
-            Some(list) => self.repos_of_one(list, page).map(|()| true),
-            None => Ok(false),
+        let most = (MOST_LOOKED_AT_HERE / page.left).clamp(1, MOST_LISTS_HERE);
+        let sources = self.sources(patterns, most)?;
+        if sources.len() > most {
+            return Ok(false);
+        }
+        self.read_page(&sources, page)?;
+        Ok(true)
+    }
+
+    fn read_page<W>(&self, sources: &[Source], page: &mut PageWriter<W>) -> TxResult<()>
+    where
+        W: Fn(&mut Vec<u8>, &[u8]),
+    {
+        match sources {
+            [Source::List(list)] => self.repos_of_one(*list, page),
+            many => self.repos_of_many(many, page),
         }
     }
 
@@ -177,7 +187,7 @@ impl Tx<'_> {
     {
         let mut statement = self.db.prepare_cached(ROWS_OF_LIST)?;
         let after = page.after.0;
-        let mut rows = statement.query(named_params! {":after": list.key(after), ":end": list.end()})?;
+        let mut rows = statement.query(named_params! {":after": list.after(after), ":end": list.end()})?;
         while let Some(row) = rows.next()? {
             for entry in Entries::of(row.get_ref(0)?.as_blob()?) {
                 let entry = entry?;
@@ -280,4 +290,31 @@ fn read_host(row: &Row) -> rusqlite::Result<HostRow> {
         seq: row.get(3)?,
         account_count: row.get(4)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sources::{NEXT_ROW_OF_LIST, PAIRS_BY_REPO};
+    use super::*;
+    use crate::config::{Limits, StoreConfig};
+    use crate::store::Direct;
+    use crate::syntax::CollectionFilter;
+
+    #[test]
+    fn no_page_of_dids_is_sorted_or_searched_for_row_by_row() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let filter = CollectionFilter::parse("io.atcr.*").expect("a filter");
+        let config = StoreConfig { path: folder.path().join("test.db"), filter, limits: Limits::default() };
+        let mut database = Direct::open(&config).expect("a database");
+        for sql in [ROWS_OF_LIST, NEXT_ROW_OF_LIST, PAIRS_BY_REPO] {
+            let plan: Vec<String> = database.read(0, |tx| {
+                let mut statement = tx.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                statement.raw_query().mapped(|row| row.get(3)).collect()
+            });
+            assert!(
+                plan.len() == 1 && plan[0].starts_with("SEARCH") && plan[0].contains("PRIMARY KEY"),
+                "{sql}: {plan:?}"
+            );
+        }
+    }
 }

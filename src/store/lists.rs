@@ -3,10 +3,9 @@
 //!
 //! Invariant: a list says what `repo_collections`, `collections` and `repos` say. It changes in the transaction that changes them.
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, ffi, named_params};
 
-use super::chunk::{self, ChunkWriter, Damaged, Entries, Entry, PackedDid};
+use super::chunk::{self, ChunkWriter, Damaged, Entries, Entry, Halves};
 use super::{RepoId, Tx, TxResult};
 
 /// A row that grows beyond it is split. Four of them fill a page of the database.
@@ -15,18 +14,14 @@ const MOST_BYTES: usize = 1000;
 const FULL_BYTES: usize = MOST_BYTES - 20;
 /// Of a row's key, the bits of the repo_id; the others are the list's.
 const REPO_BITS: u32 = 34;
+const LAST_REPO: i64 = (1 << REPO_BITS) - 1;
 
-/// Everything that the lists have to say, in their order.
-const TRUTH: &str = "SELECT -pattern_id AS list, repo_id, did FROM
+/// What the lists have to say: list, repo_id and DID.
+const OF_PATTERNS: &str = "SELECT -pattern_id, repo_id, did FROM
          (SELECT DISTINCT pattern_id, repo_id FROM repo_collections JOIN collections USING (collection_id) WHERE pattern_id IS NOT NULL)
-         JOIN repos r USING (repo_id) WHERE r.active = 1 AND r.taken_down = 0
-     UNION ALL SELECT collection_id, repo_id, did FROM repo_collections JOIN repos r USING (repo_id)
-         WHERE r.active = 1 AND r.taken_down = 0
-     ORDER BY 1, 2";
-const TRUTH_OF_PATTERNS: &str = "SELECT -pattern_id, repo_id, did FROM
-         (SELECT DISTINCT pattern_id, repo_id FROM repo_collections JOIN collections USING (collection_id) WHERE pattern_id IS NOT NULL)
-         JOIN repos r USING (repo_id) WHERE r.active = 1 AND r.taken_down = 0
-     ORDER BY 1, 2";
+         JOIN repos r USING (repo_id) WHERE r.active = 1 AND r.taken_down = 0";
+const OF_COLLECTIONS: &str = "SELECT collection_id, repo_id, did FROM repo_collections JOIN repos r USING (repo_id)
+         WHERE r.active = 1 AND r.taken_down = 0";
 
 /// One of the lists; in `lists` it is the key's upper half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,14 +37,19 @@ impl List {
     }
 
     /// The key of the row that ends with a repo.
-    pub(super) fn key(self, repo: i64) -> i64 {
+    fn key(self, repo: i64) -> i64 {
         assert!(repo >> REPO_BITS == 0, "more accounts than there are people");
         (self.0 << REPO_BITS) + repo
     }
 
+    /// Rows with a higher key have the repos after this one, which a client may have named: any number from 0.
+    pub(super) fn after(self, repo: i64) -> i64 {
+        self.key(repo.clamp(0, LAST_REPO))
+    }
+
     /// The key of the last row.
     pub(super) fn end(self) -> i64 {
-        self.key((1 << REPO_BITS) - 1)
+        self.key(LAST_REPO)
     }
 
     fn of_key(key: i64) -> List {
@@ -58,13 +58,14 @@ impl List {
 
     /// The repo that the row of a key goes up to.
     pub(super) fn last_repo(key: i64) -> i64 {
-        key & ((1 << REPO_BITS) - 1)
+        key & LAST_REPO
     }
 }
 
+/// As where SQLite finds a page damaged: the process stops.
 impl From<Damaged> for rusqlite::Error {
     fn from(damaged: Damaged) -> rusqlite::Error {
-        rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(damaged))
+        rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(damaged.to_string()))
     }
 }
 
@@ -150,16 +151,16 @@ impl Tx<'_> {
 
     /// Puts a repo on a list, where it may be already.
     fn enlist(&self, list: List, repo: RepoId, did: &str) -> TxResult<()> {
-        let entry = Entry { repo: repo.0, did: PackedDid::of(did) };
-        let Some((key, changed)) = self.change_row(list, repo, |row| chunk::with(row, entry))? else {
-            let mut writer = ChunkWriter::default();
-            writer.push(entry);
-            return self.insert_row(list.end(), &writer.bytes);
+        let with = |row: &[u8]| Entry::pack(repo.0, did, |entry| chunk::with(row, entry));
+        let Some((key, changed)) = self.change_row(list, repo, with)? else {
+            return self.insert_row(list.end(), &with(&[])?.unwrap_or_default());
         };
         let Some(row) = changed else { return Ok(()) };
-        let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0)? } else { None };
-        let Some((left, last, right)) = halves else { return self.update_row(key, &row) };
-        self.insert_row(list.key(last), &left)?;
+        // Repos come roughly in the order of their ids: what is split off the end is hardly added to.
+        let left_bytes = if key == list.end() { row.len() * 3 / 4 } else { row.len() / 2 };
+        let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0, left_bytes)? } else { None };
+        let Some(Halves { left, last_of_left, right }) = halves else { return self.update_row(key, &row) };
+        self.insert_row(list.key(last_of_left), &left)?;
         self.update_row(key, &right)
     }
 
@@ -207,13 +208,18 @@ impl Tx<'_> {
 /// Makes all lists anew.
 pub(super) fn rebuild(db: &Connection) -> rusqlite::Result<()> {
     db.execute("DELETE FROM lists", [])?;
-    build(db, TRUTH)
+    build(db, &truth())
 }
 
 /// Makes the lists of the patterns anew.
 pub(super) fn rebuild_patterns(db: &Connection) -> rusqlite::Result<()> {
     db.execute("DELETE FROM lists WHERE up_to < 0", [])?;
-    build(db, TRUTH_OF_PATTERNS)
+    build(db, &format!("{OF_PATTERNS} ORDER BY 1, 2"))
+}
+
+/// Of all lists, in their order.
+fn truth() -> String {
+    format!("{OF_PATTERNS} UNION ALL {OF_COLLECTIONS} ORDER BY 1, 2")
 }
 
 /// Drops the list of a collection.
@@ -239,7 +245,7 @@ fn build(db: &Connection, truth: &str) -> rusqlite::Result<()> {
             writer = ChunkWriter::default();
         }
         current = Some(list);
-        writer.push(Entry { repo, did: PackedDid::of(did) });
+        Entry::pack(repo, did, |entry| writer.push(entry));
     }
     if let Some(list) = current {
         insert.execute((list.end(), &writer.bytes))?;
@@ -254,7 +260,7 @@ fn listed<'a>(row: &'a Row) -> rusqlite::Result<(List, i64, &'a str)> {
 /// What the lists say that the rows do not, and the other way round: a line each.
 pub(super) fn differences(db: &Connection) -> rusqlite::Result<Vec<String>> {
     let (mut statement, mut stored) =
-        (db.prepare(TRUTH)?, db.prepare("SELECT up_to, repos FROM lists ORDER BY up_to")?);
+        (db.prepare(&truth())?, db.prepare("SELECT up_to, repos FROM lists ORDER BY up_to")?);
     let (mut rows, mut chunks) = (statement.query([])?, stored.query([])?);
     let mut lines = Vec::new();
     let mut truth = next_truth(rows.next()?)?;
@@ -305,3 +311,6 @@ impl List {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod chunk;
 #[cfg(test)]
 mod direct;
 mod disk;
+mod dump;
 mod failure;
 mod forget;
 mod held;
@@ -28,12 +29,14 @@ mod queue;
 mod records;
 mod repos;
 mod schedule;
+mod seen;
 mod sources;
 mod stats;
 mod subscriptions;
 mod takedowns;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod usage;
 mod wal;
 mod writer;
@@ -49,10 +52,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use audit::AdminEntry;
-pub use backup::{BackupError, Existing, backup};
+pub use backup::{BackupError, backup};
 pub use check::{Checked, check};
 #[cfg(test)]
 pub(crate) use direct::{Audit, Direct, Row};
+pub use dump::{DumpCounts, DumpError, dump, restore};
 pub use held::{HeldEvent, Holding};
 pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
 pub use limits::HostLimits;
@@ -63,10 +67,12 @@ pub use operator::OperatorHost;
 pub use overview::{CollectionSize, Crawling, IndexedRecord, Overview, RepoDetail};
 pub use queue::{Due, HostJob, JobKind, Owner, RepoJob, Urgency};
 pub use records::{Collection, StoredRecord};
-pub use repos::{RepoState, Status};
+pub use repos::{RepoCommit, RepoState, Status};
+pub use seen::{SeenRepo, StoredKey};
 pub use stats::{HostQueue, HostReport, Stats};
 pub use subscriptions::Subscription;
-pub use usage::{Room, UsageChange};
+pub use unfinished::Existing;
+pub use usage::{HostUsage, Room, Usage, UsageChange};
 pub use writer::Durability;
 
 use writer::References;
@@ -128,6 +134,7 @@ struct Inner {
     readers: r2d2::Pool<SqliteConnectionManager>,
     /// One permit per reader: who waits for one waits here, not on a blocking thread.
     reading: Semaphore,
+    seen: Arc<seen::Seen>,
     signals: Arc<Signals>,
     disk: Arc<disk::Disk>,
     failure: Arc<failure::Failure>,
@@ -208,6 +215,18 @@ struct TxState {
     /// Whether a list was changed since the last commit.
     lists_changed: Cell<bool>,
     limits: Limits,
+    seen: Arc<seen::Seen>,
+    /// Whether the work that runs leaves in `seen` what it found there.
+    keeps_seen: Cell<bool>,
+}
+
+impl TxState {
+    /// To be called after each work that may have written.
+    fn end_work(&self) {
+        if !self.keeps_seen.take() {
+            self.seen.clear();
+        }
+    }
 }
 
 impl<'a> Tx<'a> {
@@ -222,6 +241,24 @@ impl<'a> Tx<'a> {
 
     fn raise(&self, signal: Signal) {
         self.state.raised.set(self.state.raised.get() | signal as u8);
+    }
+}
+
+/// What a reader sees until this is dropped: one state of the database.
+struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    /// By statements that are kept: to read them anew took longer than to read a page of a list.
+    fn of(connection: &'c Connection) -> rusqlite::Result<Snapshot<'c>> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Snapshot(connection))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        // It fails only where an error has ended the transaction already.
+        let _ = self.0.prepare_cached("ROLLBACK").and_then(|mut statement| statement.execute([]));
     }
 }
 
@@ -305,26 +342,26 @@ impl Store {
         longest: Option<Duration>,
         work: impl FnOnce(&Tx) -> TxResult<T>,
     ) -> Result<T, StoreError> {
-        self.read_on(&mut *self.inner.readers.get()?, longest, work)
+        self.read_on(&*self.inner.readers.get()?, longest, work)
     }
 
     /// Runs `work` on the caller's thread, async or not: only for what takes some microseconds. None: all readers are taken.
     fn read_here<T>(&self, work: impl FnOnce(&Tx) -> TxResult<T>) -> Option<Result<T, StoreError>> {
-        let mut connection = self.inner.readers.try_get()?;
-        Some(self.read_on(&mut connection, None, work))
+        let connection = self.inner.readers.try_get()?;
+        Some(self.read_on(&connection, None, work))
     }
 
     fn read_on<T>(
         &self,
-        connection: &mut Connection,
+        connection: &Connection,
         longest: Option<Duration>,
         work: impl FnOnce(&Tx) -> TxResult<T>,
     ) -> Result<T, StoreError> {
         // Set also when there is none: the connection may still have that of an earlier query.
         let ends_at = longest.map(|longest| Instant::now() + longest);
         connection.progress_handler(STEPS_PER_LOOK, ends_at.map(|at| move || Instant::now() >= at))?;
-        let state = TxState { limits: self.inner.limits, ..TxState::default() };
-        let answer = connection.transaction().and_then(|snapshot| work(&Tx::new(&snapshot, &state)));
+        let state = TxState { limits: self.inner.limits, seen: self.inner.seen.clone(), ..TxState::default() };
+        let answer = Snapshot::of(connection).and_then(|snapshot| work(&Tx::new(snapshot.0, &state)));
         answer.map_err(|error| self.judge(error))
     }
 

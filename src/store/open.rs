@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, named_params};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::disk::Disk;
 use super::failure::Failure;
 use super::schedule::follow_clock_back;
+use super::seen::Seen;
 use super::wal::BUSY_TIMEOUT;
 use super::writer::{Desk, Writer};
 use super::{Inner, Signals, Store, TxState, lists, meta, patterns, usage};
@@ -30,8 +32,8 @@ const LISTS_SINCE: i64 = 3;
 /// "sign" in ASCII: tells a signpost database from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7369_676e;
 const READERS: u32 = 4;
-/// How much of the file readers see as memory; the kernel may take it back at any time.
-const READ_MAP_BYTES: i64 = 256 << 20;
+/// How much of the file readers see as memory, which is all that SQLite maps; the kernel may take it back at any time.
+const READ_MAP_BYTES: i64 = i32::MAX as i64;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +96,7 @@ pub(super) fn prepare(config: &StoreConfig) -> Result<Prepared, OpenError> {
     let complete_filter = adopt_filter(&mut connection, path, &config.filter)?;
     adopt_limits(&connection, &config.limits).map_err(refused)?;
     forget_last_run(&connection).map_err(refused)?;
-    let state = read_state(&connection, config.limits).map_err(refused)?;
+    let state = read_state(&connection, config.limits, Arc::default()).map_err(refused)?;
     Ok(Prepared { connection, state, lock, complete_filter, instance_id })
 }
 
@@ -118,8 +120,8 @@ pub(super) fn require_current(db: &Connection, path: &Path) -> Result<(), OpenEr
 }
 
 /// What a connection remembers of the rows.
-pub(super) fn read_state(db: &Connection, limits: Limits) -> rusqlite::Result<TxState> {
-    let state = TxState { limits, ..TxState::default() };
+pub(super) fn read_state(db: &Connection, limits: Limits, seen: Arc<Seen>) -> rusqlite::Result<TxState> {
+    let state = TxState { limits, seen, ..TxState::default() };
     let held_bytes: i64 =
         db.query_row("SELECT ifnull(sum(length(frame)), 0) FROM held_events", [], |row| row.get(0))?;
     state.held_bytes.set(held_bytes.unsigned_abs());
@@ -140,6 +142,8 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
     let readers = r2d2::Pool::builder()
         .max_size(READERS)
         .connection_timeout(Duration::from_secs(10))
+        // There is no server that could have gone.
+        .test_on_check_out(false)
         // They keep their file descriptors: when the process has none left, the database goes on.
         .max_lifetime(None)
         .idle_timeout(None)
@@ -149,6 +153,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
     let signals = Arc::new(Signals::default());
     let disk = Arc::new(Disk::under(path, least_free_bytes));
     let failure = Arc::new(Failure::told_by(failed));
+    let seen = state.seen.clone();
     let lists_version = Arc::new(AtomicU64::new(0));
     let desk = Desk {
         connection,
@@ -164,6 +169,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
             writer,
             readers,
             reading: Semaphore::new(READERS as usize),
+            seen,
             signals,
             disk,
             failure,
@@ -178,7 +184,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
 
 /// The lock lies on a file of its own beside the database: SQLite's own locks are untouched, so the sqlite3 shell can read. The
 /// kernel frees it with the process, however that ends.
-fn lock_file(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock_file(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let unusable = |error| OpenError::Unusable(path.to_owned(), error);
@@ -208,6 +214,7 @@ fn check_file(db: &Connection, path: &Path) -> Result<i64, OpenError> {
 
 fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
+    keep_plans(db)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     db.pragma_update(None, "cache_size", -16 * 1024)?;
@@ -218,11 +225,17 @@ fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
 
 fn prepare_reader(db: &mut Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
+    keep_plans(db)?;
     db.pragma_update(None, "cache_size", -4 * 1024)?;
     // Pages come from the kernel's cache without a copy of their own for each reader; the file never shrinks while it is served.
     db.pragma_update(None, "mmap_size", READ_MAP_BYTES)?;
     db.set_prepared_statement_cache_capacity(48);
     Ok(())
+}
+
+/// Else a statement whose plan might depend on what is bound is made anew each time: a bound LIMIT is enough.
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// A new file gets the whole schema, an old one the steps that it lacks: all of it in one transaction, or nothing.

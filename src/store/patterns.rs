@@ -44,7 +44,7 @@ pub(super) fn adopt(db: &Connection, filter: &CollectionFilter) -> rusqlite::Res
 }
 
 /// In the order of the filter, which has its patterns sorted.
-fn stored(db: &Connection) -> rusqlite::Result<Vec<(NsidPattern, i64)>> {
+pub(super) fn stored(db: &Connection) -> rusqlite::Result<Vec<(NsidPattern, i64)>> {
     let mut statement = db.prepare_cached("SELECT pattern, pattern_id FROM patterns ORDER BY pattern_id")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
     // One that this version cannot read is another than any wanted one.
@@ -55,6 +55,6 @@ fn stored(db: &Connection) -> rusqlite::Result<Vec<(NsidPattern, i64)>> {
         .collect())
 }
 
-fn matching(patterns: &[(NsidPattern, i64)], nsid: &str) -> Option<i64> {
+pub(super) fn matching(patterns: &[(NsidPattern, i64)], nsid: &str) -> Option<i64> {
     patterns.iter().find(|(pattern, _)| pattern.matches(nsid)).map(|(_, id)| *id)
 }

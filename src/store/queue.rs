@@ -206,15 +206,16 @@ impl Tx<'_> {
                        AND next_attempt_at <= :now
                      ORDER BY next_attempt_at LIMIT :limit)
                  RETURNING job_id, repo_id, kind, attempts, (SELECT did FROM repos r WHERE r.repo_id = crawl_queue.repo_id), claim,
-                     EXISTS (SELECT 1 FROM identities i WHERE i.repo_id = crawl_queue.repo_id),
-                     (SELECT data FROM repos r WHERE r.repo_id = crawl_queue.repo_id)",
+                     (SELECT data FROM repos r WHERE r.repo_id = crawl_queue.repo_id),
+                     EXISTS (SELECT 1 FROM identities i WHERE i.repo_id = crawl_queue.repo_id)",
             )?
             .query_map(
                 named_params! {
                     ":lease": self.now + LEASE_MS, ":host": host_id.0, ":now": self.now, ":limit": limit as i64,
                 },
                 |row| {
-                    let (kind, did): (String, String) = (row.get(2)?, row.get(4)?);
+                    let (kind, did, claim): (String, String, i64) = (row.get(2)?, row.get(4)?, row.get(5)?);
+                    let (data, has_identity): (Option<DagCid>, bool) = (row.get(6)?, row.get(7)?);
                     Ok(RepoJob {
                         job_id: JobId(row.get(0)?),
                         host_id,
@@ -230,10 +231,10 @@ impl Tx<'_> {
                             _ => JobKind::Repo,
                         },
                         attempts: row.get(3)?,
-                        is_referred: row.get::<_, i64>(5)? == REFERRED,
-                        owner: match (row.get(6)?, row.get::<_, i64>(5)?) {
-                            (false, 0) => Owner::Hearsay,
-                            (has_key, _) => Owner::Known { data: row.get::<_, Option<DagCid>>(7)?.filter(|_| has_key) },
+                        is_referred: claim == REFERRED,
+                        owner: match claim {
+                            0 if !has_identity => Owner::Hearsay,
+                            _ => Owner::Known { data: data.filter(|_| has_identity) },
                         },
                     })
                 },
@@ -367,7 +368,9 @@ impl Tx<'_> {
         self.db
             .prepare_cached("DELETE FROM crawl_queue WHERE job_id = :job")?
             .execute(named_params! {":job": job.0})?;
-        self.raise(Signal::Held);
+        if self.state.held_bytes.get() > 0 {
+            self.raise(Signal::Held);
+        }
         Ok(())
     }
 

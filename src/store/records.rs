@@ -120,18 +120,23 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Inserts a record that is known to be new.
-    pub fn insert_record(&self, collection_id: i64, repo: RepoId, rkey: &str, cid: DagCid, json: &str) -> TxResult<()> {
-        self.db
+    /// Inserts a record. Answers whether it was not there; if it was, it stays as it is.
+    pub fn insert_record(
+        &self,
+        collection_id: i64,
+        repo: RepoId,
+        rkey: &str,
+        cid: DagCid,
+        json: &str,
+    ) -> TxResult<bool> {
+        let inserted = self
+            .db
             .prepare_cached(
                 "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, record_data, indexed_at)
-                 VALUES (:collection, :repo, :rkey, :cid, :json, :now)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
             )?
-            .execute(named_params! {
-                ":collection": collection_id, ":repo": repo.0, ":rkey": rkey,
-                ":cid": cid, ":json": json, ":now": self.now,
-            })?;
-        Ok(())
+            .execute((collection_id, repo.0, rkey, cid, json, self.now))?;
+        Ok(inserted > 0)
     }
 
     /// Deletes a record if it is there. Answers how many bytes its JSON had.
@@ -150,6 +155,18 @@ impl Tx<'_> {
     pub fn adjust_count(&self, collection_id: i64, repo: RepoId, by: i64) -> TxResult<i64> {
         if by == 0 {
             return Ok(0);
+        }
+        // The usual case in one step.
+        if by > 0 {
+            let counted = self
+                .db
+                .prepare_cached(
+                    "UPDATE repo_collections SET record_count = record_count + ?1 WHERE repo_id = ?2 AND collection_id = ?3",
+                )?
+                .execute((by, repo.0, collection_id))?;
+            if counted > 0 {
+                return Ok(0);
+            }
         }
         let key = named_params! {":collection": collection_id, ":repo": repo.0};
         let before: Option<i64> = self

@@ -1,9 +1,11 @@
 //! `repos` and `identities`: what is known of an account.
 
+use std::sync::Arc;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension, named_params};
 
-use super::{HostId, RepoId, Tx, TxResult};
+use super::{HostId, RepoId, SeenRepo, StoredKey, Tx, TxResult, Usage, UsageChange};
 use crate::repo::DagCid;
 use crate::syntax::{Did, Rev};
 
@@ -55,7 +57,7 @@ impl Status {
 }
 
 /// What decides the verdict on an event or a fetched repo.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoState {
     /// The row.
     pub id: RepoId,
@@ -80,8 +82,21 @@ pub struct RepoState {
     pub unproven: bool,
     /// Whether the host that is asked about, not its own, was refused it before. Set by who asks.
     pub refused: bool,
+    /// What its rows take.
+    pub used: Usage,
     /// Whether work on it is queued for its host, or events of it are held: then a new event has to wait its turn.
     pub busy: bool,
+}
+
+/// Which commit a repo is at.
+#[derive(Debug, Clone, Copy)]
+pub struct RepoCommit {
+    /// Its rev.
+    pub rev: Rev,
+    /// Its CID.
+    pub head: DagCid,
+    /// Its MST root.
+    pub data: DagCid,
 }
 
 impl RepoState {
@@ -113,32 +128,38 @@ impl ToSql for Status {
 impl Tx<'_> {
     /// What is known of an account.
     pub fn repo(&self, did: &Did) -> TxResult<Option<RepoState>> {
+        Ok(self.repo_and_key(did)?.map(|repo| repo.state))
+    }
+
+    pub(super) fn repo_and_key(&self, did: &Did) -> TxResult<Option<SeenRepo>> {
         self.db
             .prepare_cached(
-                "SELECT repo_id, host_id, active, status, rev, head, data,
+                "SELECT r.repo_id, host_id, active, status, rev, head, data,
                         EXISTS (SELECT 1 FROM crawl_queue q WHERE q.repo_id = r.repo_id AND q.host_id = r.host_id)
                      OR EXISTS (SELECT 1 FROM held_events h WHERE h.repo_id = r.repo_id AND h.host_id = r.host_id),
-                        unproven, stale_head, (SELECT checked_at FROM identities i WHERE i.repo_id = r.repo_id),
-                        EXISTS (SELECT 1 FROM identities i WHERE i.repo_id = r.repo_id)
-                 FROM repos r WHERE did = :did",
+                        unproven, stale_head, record_count, record_bytes, collection_count, checked_at, signing_key
+                 FROM repos r LEFT JOIN identities i ON i.repo_id = r.repo_id WHERE did = ?1",
             )?
-            .query_row(named_params! {":did": did.as_str()}, |row| {
-                let rev: Option<String> = row.get(4)?;
+            .query_row([did.as_str()], |row| {
+                let text = |at: usize| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str_or_null()?);
                 let data: Option<DagCid> = row.get(6)?;
-                Ok(RepoState {
+                let key = text(14)?.map(|key| Arc::new(StoredKey::new(key)));
+                let state = RepoState {
                     id: RepoId(row.get(0)?),
                     host_id: HostId(row.get(1)?),
                     active: row.get(2)?,
-                    status: row.get::<_, Option<String>>(3)?.map(|word| Status::parse(&word)),
-                    verified: rev.and_then(|rev| Rev::parse(&rev).ok()).zip(data),
+                    status: text(3)?.map(Status::parse),
+                    verified: text(4)?.and_then(|rev| Rev::parse(rev).ok()).zip(data),
                     head: row.get(5)?,
                     busy: row.get(7)?,
                     unproven: row.get(8)?,
                     stale_head: row.get(9)?,
-                    key_checked_at: row.get(10)?,
-                    has_key: row.get(11)?,
+                    used: Usage { records: row.get(10)?, bytes: row.get(11)?, collections: row.get(12)? },
+                    key_checked_at: row.get(13)?,
+                    has_key: key.is_some(),
                     refused: false,
-                })
+                };
+                Ok(SeenRepo { state, key })
             })
             .optional()
     }
@@ -187,6 +208,19 @@ impl Tx<'_> {
                 "UPDATE repos SET rev = :rev, head = :head, data = :data, desynchronized = 0 WHERE repo_id = :repo",
             )?
             .execute(named_params! {":rev": rev.as_str(), ":head": head, ":data": data, ":repo": repo.0})?;
+        Ok(())
+    }
+
+    /// A commit that continues the one before it, with what its rows take more or less; at its host that is counted by the caller.
+    pub fn advance_repo(&self, repo: RepoId, commit: &RepoCommit, change: &UsageChange) -> TxResult<()> {
+        let RepoCommit { rev, head, data } = commit;
+        self.db
+            .prepare_cached(
+                "UPDATE repos SET rev = ?1, head = ?2, data = ?3, desynchronized = 0, record_count = record_count + ?4,
+                     record_bytes = record_bytes + ?5, collection_count = collection_count + ?6
+                 WHERE repo_id = ?7",
+            )?
+            .execute((rev.as_str(), head, data, change.records, change.bytes, change.collections, repo.0))?;
         Ok(())
     }
 
@@ -287,6 +321,11 @@ impl Tx<'_> {
         self.db
             .prepare_cached("SELECT record_count > 0 FROM repos WHERE repo_id = :repo")?
             .query_row(named_params! {":repo": repo.0}, |row| row.get(0))
+    }
+
+    /// The same, to verify with.
+    pub fn stored_key(&self, repo: RepoId) -> TxResult<Option<StoredKey>> {
+        Ok(self.signing_key(repo)?.map(|key| StoredKey::new(&key)))
     }
 
     /// The signing key that was in the DID document, as did:key.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use rusqlite::named_params;
 
-use super::chunk::{ChunkWriter, Damaged, Entries, Entry, PackedDid, Place};
+use super::chunk::{ChunkWriter, Damaged, Entries, Entry, Place};
 use super::lists::List;
 use super::{RepoId, Tx, TxResult};
 use crate::syntax::NsidPattern;
@@ -14,9 +14,9 @@ use crate::syntax::NsidPattern;
 /// what the repos hold.
 const MOST_MERGED: usize = 256;
 
-const NEXT_ROW_OF_LIST: &str =
+pub(super) const NEXT_ROW_OF_LIST: &str =
     "SELECT up_to, repos FROM lists WHERE up_to > :after AND up_to <= :end ORDER BY up_to LIMIT 1";
-const PAIRS_BY_REPO: &str =
+pub(super) const PAIRS_BY_REPO: &str =
     "SELECT repo_id, collection_id FROM repo_collections WHERE repo_id > :after ORDER BY repo_id";
 
 /// One of the ascending lists.
@@ -29,8 +29,9 @@ pub(super) enum Source {
 }
 
 impl Tx<'_> {
-    /// What the repos that hold a match of one of the patterns are listed from.
-    pub(super) fn sources(&self, patterns: &[NsidPattern]) -> TxResult<Vec<Source>> {
+    /// What the repos that hold a match of one of the patterns are listed from. When these are more than `most` lists, not all may be
+    /// named, but more than `most` are.
+    pub(super) fn sources(&self, patterns: &[NsidPattern], most: usize) -> TxResult<Vec<Source>> {
         let mut sources = Vec::new();
         let mut collections = HashSet::new();
         for pattern in patterns {
@@ -39,10 +40,10 @@ impl Tx<'_> {
                 (NsidPattern::Exact(nsid), None) => {
                     collections.extend(self.collection(nsid.as_str())?.map(|collection| collection.id));
                 }
-                (wide, None) => self.add_matching(wide, &mut collections)?,
+                (wide, None) => self.add_matching(wide, most, &mut collections)?,
             }
         }
-        if collections.len() > MOST_MERGED {
+        if collections.len() > MOST_MERGED && collections.len() <= most {
             sources.push(Source::AnyOf(collections));
         } else {
             sources.extend(collections.into_iter().map(|id| Source::List(List::of_collection(id))));
@@ -50,23 +51,17 @@ impl Tx<'_> {
         Ok(sources)
     }
 
-    /// The one list of the repos that hold a match of a pattern, where there is one.
-    pub(super) fn list_of(&self, pattern: &NsidPattern) -> TxResult<Option<List>> {
-        Ok(match pattern {
-            NsidPattern::Exact(nsid) => self.collection(nsid.as_str())?.map(|known| List::of_collection(known.id)),
-            wide => self.pattern_id(wide)?.map(List::of_pattern),
-        })
-    }
-
-    fn add_matching(&self, pattern: &NsidPattern, collections: &mut HashSet<i64>) -> TxResult<()> {
+    fn add_matching(&self, pattern: &NsidPattern, most: usize, collections: &mut HashSet<i64>) -> TxResult<()> {
         // What is below `io.atcr` lies between "io.atcr." and "io.atcr/": '/' is the character after '.'.
         let (from, to) = match pattern {
             NsidPattern::Prefix(prefix) => (format!("{prefix}."), format!("{prefix}/")),
             _ => (String::new(), "~".to_owned()),
         };
-        let mut statement =
-            self.db.prepare_cached("SELECT collection_id FROM collections WHERE nsid > :from AND nsid < :to")?;
-        let mut rows = statement.query(named_params! {":from": from, ":to": to})?;
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT collection_id FROM collections WHERE nsid > :from AND nsid < :to LIMIT :limit")?;
+        let limit = i64::try_from(most).map_or(-1, |most| most + 1);
+        let mut rows = statement.query(named_params! {":from": from, ":to": to, ":limit": limit})?;
         while let Some(row) = rows.next()? {
             collections.insert(row.get(0)?);
         }
@@ -123,7 +118,7 @@ impl<'s> Walk<'s> {
 
     fn read_list(&mut self, tx: &Tx, list: List) -> TxResult<bool> {
         let mut statement = tx.db.prepare_cached(NEXT_ROW_OF_LIST)?;
-        let mut rows = statement.query(named_params! {":after": list.key(self.up_to), ":end": list.end()})?;
+        let mut rows = statement.query(named_params! {":after": list.after(self.up_to), ":end": list.end()})?;
         let Some(row) = rows.next()? else { return Ok(false) };
         self.up_to = List::last_repo(row.get(0)?);
         self.row.clear();
@@ -146,7 +141,7 @@ impl<'s> Walk<'s> {
             }
             self.up_to = repo;
             if let Some(did) = tx.shown_did(RepoId(repo))? {
-                writer.push(Entry { repo, did: PackedDid::of(&did) });
+                Entry::pack(repo, &did, |entry| writer.push(entry));
                 found += 1;
             }
         }
@@ -251,10 +246,26 @@ mod tests {
         ];
         for (texts, sources) in cases {
             let patterns = patterns(texts);
-            assert_eq!(database.read(0, |tx| tx.sources(&patterns)).len(), *sources, "{texts:?}");
+            assert_eq!(database.read(0, |tx| tx.sources(&patterns, usize::MAX)).len(), *sources, "{texts:?}");
             let (dids, _) = walk(&mut database, texts);
             assert_eq!(dids.len(), dids.iter().collect::<BTreeSet<_>>().len(), "{texts:?} names one twice");
             assert_eq!(dids.into_iter().collect::<BTreeSet<_>>(), truth(&mut database, texts), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_at_so_many_lists_is_never_taken_for_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut database = database(folder.path());
+        let many: Vec<String> = (1..=50).map(|n| format!("io.atcr.x.n{n}")).collect();
+        let wide = ["io.atcr.x.*", "io.atcr.*", "io.atcr.a"];
+        for texts in [&["io.atcr.x.*"; 50][..], &wide, &many.iter().map(String::as_str).collect::<Vec<_>>()] {
+            let patterns = patterns(texts);
+            for most in [1, 32, 49, 300] {
+                let named = database.read(0, |tx| tx.sources(&patterns, most));
+                let all = database.read(0, |tx| tx.sources(&patterns, usize::MAX));
+                assert!(named.len() > most || named.len() == all.len(), "{texts:?} {most}");
+            }
         }
     }
 

@@ -125,9 +125,7 @@ impl Store {
             Ok(Stats {
                 queue: tx.counts("SELECT status, count(*) FROM crawl_queue GROUP BY status")?,
                 hosts: tx.counts("SELECT state, count(*) FROM hosts GROUP BY state")?,
-                repos: tx.counts(
-                    "SELECT CASE WHEN active THEN 'active' ELSE 'inactive' END, count(*) FROM repos GROUP BY active",
-                )?,
+                repos: tx.repos_by_activity()?,
                 records: tx.sum("SELECT ifnull(sum(records), 0) FROM host_usage")?,
                 desynchronized_repos: tx.sum("SELECT count(*) FROM repos WHERE desynchronized = 1")?,
                 held_events: tx.sum("SELECT count(*) FROM held_events")?,
@@ -167,6 +165,14 @@ impl Tx<'_> {
 
     fn sum(&self, sql: &str) -> TxResult<i64> {
         self.db.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    }
+
+    /// Of the two, only the inactive ones are counted: there are few.
+    fn repos_by_activity(&self) -> TxResult<Vec<(String, i64)>> {
+        let all = self.sum("SELECT ifnull(sum(accounts), 0) FROM host_usage")?;
+        let inactive = self.sum("SELECT count(*) FROM repos WHERE active = 0")?;
+        let rows = [("active", all - inactive), ("inactive", inactive)];
+        Ok(rows.into_iter().filter(|(_, count)| *count > 0).map(|(label, count)| (label.to_owned(), count)).collect())
     }
 
     fn longest_wait_ms(&self) -> TxResult<i64> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::syntax::{Did, Host, HostPolicy};
+use crate::syntax::{Did, Host, HostPolicy, NsidPattern};
 
 struct World {
     directory: TempDir,
@@ -195,6 +195,21 @@ async fn a_reader_that_meets_a_corrupt_page_stops_the_process() {
 }
 
 #[tokio::test]
+async fn a_reader_that_meets_a_damaged_row_of_lists_stops_the_process() {
+    let world = World::new();
+    let damage = "INSERT INTO collections (collection_id, nsid) VALUES (1, 'io.atcr.a');
+                  INSERT INTO lists (up_to, repos) VALUES ((1 << 34) + 9, x'ff')";
+    world.store.write(Durability::Replayable, |tx| tx.db.execute_batch(damage)).await.unwrap();
+    let pattern = NsidPattern::parse("io.atcr.a").unwrap();
+    let write = |text: &mut Vec<u8>, did: &[u8]| text.extend_from_slice(did);
+    let page = world.store.list_repos_by_collection(vec![pattern], RepoId(0), 10, Vec::new(), write);
+    assert!(page.await.is_err());
+    assert!(world.failed.is_cancelled());
+    let reason = world.store.failure().unwrap();
+    assert!(reason.starts_with("the database cannot be read: ") && reason.contains("lists"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_write_that_fails_or_panics_stops_the_process_and_says_why() {
     let world = World::new();
     let wrong = world.store.write(Durability::Replayable, |tx| tx.db.execute("INSERT INTO nothing VALUES (1)", []));
@@ -209,4 +224,19 @@ async fn a_write_that_fails_or_panics_stops_the_process_and_says_why() {
     tokio::time::timeout(Duration::from_secs(10), world.failed.cancelled()).await.unwrap();
     assert_eq!(world.store.failure(), Some("a write to the database panicked"));
     assert!(matches!(world.store.begin_anew().await, Err(StoreError::Closed)));
+}
+
+#[tokio::test]
+async fn a_statement_is_not_made_anew_for_what_is_bound() {
+    let count = |tx: &Tx| {
+        let mut statement = tx.db.prepare("SELECT host_id FROM hosts WHERE host_id > :after LIMIT :limit")?;
+        for limit in [1, 500] {
+            let rows = statement.query_map(rusqlite::named_params! {":after": 0, ":limit": limit}, |_| Ok(()))?;
+            rows.collect::<TxResult<()>>()?;
+        }
+        Ok(statement.get_status(rusqlite::StatementStatus::RePrepare))
+    };
+    let world = World::new();
+    assert_eq!(world.store.write(Durability::Replayable, count).await.unwrap(), 0);
+    assert_eq!(world.store.read(count).await.unwrap(), 0);
 }

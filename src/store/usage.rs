@@ -1,7 +1,7 @@
 //! `host_usage` and `waiting_accounts`: what the accounts of a host take, and whether there is room for more. Moved by those who change
 //! the rows that are counted, in the same transaction, so that a limit costs one look at one row.
 
-use rusqlite::{Connection, named_params};
+use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::{HostId, RepoId, Tx, TxResult};
 use crate::config::{EventLimits, Limits};
@@ -28,6 +28,41 @@ pub struct Room {
     pub host_id: HostId,
 }
 
+/// What a repo's rows take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Records.
+    pub records: i64,
+    /// Bytes of their JSON.
+    pub bytes: i64,
+    /// Collections.
+    pub collections: i64,
+}
+
+impl Usage {
+    /// What they take after a change.
+    pub fn after(self, change: &UsageChange) -> Usage {
+        Usage {
+            records: self.records + change.records,
+            bytes: self.bytes + change.bytes,
+            collections: self.collections + change.collections,
+        }
+    }
+}
+
+/// What the repos of a host take together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostUsage {
+    /// Whose.
+    pub host_id: HostId,
+    /// Records.
+    pub records: i64,
+    /// Bytes of their JSON.
+    pub bytes: i64,
+    /// Names of collections that they brought.
+    pub names: i64,
+}
+
 /// By how much a repo's rows changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UsageChange {
@@ -42,23 +77,40 @@ pub struct UsageChange {
 impl Tx<'_> {
     /// What may be added to a repo.
     pub fn room(&self, repo: RepoId) -> TxResult<Room> {
-        let Limits { records_per_repo, bytes_per_repo, records_per_host, bytes_per_host, .. } = self.state.limits;
-        self.db
+        let (host_id, used) = self
+            .db
             .prepare_cached(
-                "SELECT r.host_id, r.record_count, r.record_bytes, r.collection_count,
-                        ifnull(u.records, 0), ifnull(u.record_bytes, 0), ifnull(u.names, 0)
-                 FROM repos r LEFT JOIN host_usage u ON u.host_id = r.host_id WHERE r.repo_id = :repo",
+                "SELECT host_id, record_count, record_bytes, collection_count FROM repos WHERE repo_id = :repo",
             )?
             .query_row(named_params! {":repo": repo.0}, |row| {
-                let left = |limit: i64, used: usize| Ok::<i64, rusqlite::Error>(limit - row.get::<_, i64>(used)?);
-                Ok(Room {
-                    host_id: HostId(row.get(0)?),
-                    records: left(records_per_repo, 1)?.min(left(records_per_host, 4)?),
-                    bytes: left(bytes_per_repo, 2)?.min(left(bytes_per_host, 5)?),
-                    collections: left(COLLECTIONS_PER_REPO, 3)?,
-                    names: left(NAMES_PER_HOST, 6)?,
-                })
+                let used = Usage { records: row.get(1)?, bytes: row.get(2)?, collections: row.get(3)? };
+                Ok((HostId(row.get(0)?), used))
+            })?;
+        Ok(self.room_beside(&used, &self.host_usage(host_id)?))
+    }
+
+    /// What may be added to a repo that takes so much, at a host whose repos take so much.
+    pub fn room_beside(&self, used: &Usage, at_host: &HostUsage) -> Room {
+        let Limits { records_per_repo, bytes_per_repo, records_per_host, bytes_per_host, .. } = self.state.limits;
+        Room {
+            host_id: at_host.host_id,
+            records: (records_per_repo - used.records).min(records_per_host - at_host.records),
+            bytes: (bytes_per_repo - used.bytes).min(bytes_per_host - at_host.bytes),
+            collections: COLLECTIONS_PER_REPO - used.collections,
+            names: NAMES_PER_HOST - at_host.names,
+        }
+    }
+
+    /// What the repos of a host take.
+    pub fn host_usage(&self, host_id: HostId) -> TxResult<HostUsage> {
+        let row = self
+            .db
+            .prepare_cached("SELECT records, record_bytes, names FROM host_usage WHERE host_id = :host")?
+            .query_row(named_params! {":host": host_id.0}, |row| {
+                Ok(HostUsage { host_id, records: row.get(0)?, bytes: row.get(1)?, names: row.get(2)? })
             })
+            .optional()?;
+        Ok(row.unwrap_or(HostUsage { host_id, records: 0, bytes: 0, names: 0 }))
     }
 
     /// Writes down by how much a repo's rows changed.
@@ -79,6 +131,11 @@ impl Tx<'_> {
                 |row| Ok(HostId(row.get(0)?)),
             )?;
         self.count_at_host(host_id, 0, *records, *bytes)
+    }
+
+    /// Counts what the repos of a host take more or less.
+    pub fn change_host_usage(&self, host_id: HostId, change: &UsageChange) -> TxResult<()> {
+        self.count_at_host(host_id, 0, change.records, change.bytes)
     }
 
     /// Whether a host may have another account.

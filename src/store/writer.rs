@@ -29,6 +29,13 @@ pub enum Durability {
     Full,
 }
 
+/// What the connection was last told. To say it again would have every prepared statement made anew.
+#[derive(Default, PartialEq)]
+struct Told {
+    synchronous: &'static str,
+    foreign_keys: bool,
+}
+
 /// Whether foreign keys are enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum References {
@@ -148,12 +155,13 @@ impl Writer {
 impl Desk {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) -> rusqlite::Result<()> {
         let mut wal = Wal::of(&self.connection)?;
+        let mut told = Told::default();
         let mut group = Vec::with_capacity(GROUP_JOBS);
         while queue.blocking_recv_many(&mut group, GROUP_JOBS) > 0 {
             if self.failure.is_set() {
                 return Ok(());
             }
-            let committed = self.commit(&mut group);
+            let committed = self.commit(&mut group, &mut told);
             if let Err(error) = &committed {
                 // While they still wait for their answers: the cause is to be known before its consequences.
                 self.failure.set(format!("a write to the database failed: {error}"));
@@ -178,30 +186,41 @@ impl Desk {
     }
 
     /// Does the jobs of a group in one transaction.
-    fn commit(&mut self, group: &mut [Job]) -> rusqlite::Result<Outcome> {
+    fn commit(&mut self, group: &mut [Job], told: &mut Told) -> rusqlite::Result<Outcome> {
         if !self.disk.has_room() {
             return Ok(Outcome::NoRoom);
         }
-        match self.transact(group) {
+        self.state.seen.turn();
+        let transacted = self.transact(group, told);
+        if transacted.is_err() {
+            self.state.seen.clear();
+        }
+        self.state.seen.turn();
+        match transacted {
             Ok(()) => Ok(Outcome::Committed),
             Err(error) if self.disk.meaning(&error) == Meaning::Full => {
                 self.disk.note_full();
                 // The transaction is rolled back: what was remembered of it is not true.
-                self.state = open::read_state(&self.connection, self.state.limits)?;
+                self.state = open::read_state(&self.connection, self.state.limits, self.state.seen.clone())?;
                 Ok(Outcome::NoRoom)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn transact(&mut self, group: &mut [Job]) -> rusqlite::Result<()> {
+    fn transact(&mut self, group: &mut [Job], told: &mut Told) -> rusqlite::Result<()> {
         let full = group.iter().any(|job| job.durability == Durability::Full);
-        self.connection.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
         let unchecked = group.iter().any(|job| job.references == References::Unchecked);
-        self.connection.pragma_update(None, "foreign_keys", !unchecked)?;
+        let wanted = Told { synchronous: if full { "FULL" } else { "NORMAL" }, foreign_keys: !unchecked };
+        if *told != wanted {
+            self.connection.pragma_update(None, "synchronous", wanted.synchronous)?;
+            self.connection.pragma_update(None, "foreign_keys", wanted.foreign_keys)?;
+            *told = wanted;
+        }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in group {
             job.work.run(&Tx::new(&transaction, &self.state))?;
+            self.state.end_work();
         }
         transaction.commit()
     }

@@ -1,7 +1,7 @@
 //! What an event says, verified by itself: limits, blocks against CIDs, commit against event, ops against the tree, and the signature
 //! of a repo that has an identity. What it means for the index is judged by `index::verdict` inside the transaction. A batch is verified in one blocking step.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ use crate::metrics::{EventKind, Metrics};
 use crate::repo::dag_cbor::record_to_json;
 use crate::repo::mst::{PartialTree, TreeAction, TreeOp};
 use crate::repo::{Commit, DagCid, Link, PublicKey, car, commit};
-use crate::store::{HeldEvent, HostId, RepoId, StoreError, Tx, TxResult};
+use crate::store::{HeldEvent, HostId, RepoId, SeenRepo, StoreError, StoredKey, Tx, TxResult};
 use crate::syntax::{CollectionFilter, Did, Nsid, RecordKey, Rev};
 
 /// Limits of the lexicon `com.atproto.sync.subscribeRepos`, in bytes and ops.
@@ -64,7 +64,7 @@ pub(super) enum Check {
     /// All but the signature: the repo has no identity.
     Hashes,
     /// The signature too.
-    Signature(PublicKey),
+    Signature(Arc<StoredKey>),
 }
 
 /// Decodes and verifies a batch on a blocking thread.
@@ -78,9 +78,10 @@ pub(crate) async fn batch(subscriber: &Subscriber, host_id: HostId, frames: Vec<
 
 fn verify(subscriber: &Subscriber, host_id: HostId, frames: &[Bytes]) -> Result<Batch, StoreError> {
     let messages = decode(frames);
-    let known = subscriber.store.read_blocking(|tx| look_up_all(tx, host_id, &messages))?;
+    let repos = subscriber.store.seen_blocking(&to_look_up(&messages))?;
+    let known = repos.into_iter().map(|repo| Known::of(repo, host_id)).collect();
     let judge = Judge { host_id, clock: &subscriber.clock, filter: subscriber.store.filter() };
-    Ok(judge.check_all(messages, &known, &subscriber.metrics))
+    Ok(judge.check_all(messages, known, &subscriber.metrics))
 }
 
 /// A frame and what it decodes to.
@@ -91,33 +92,26 @@ pub(crate) fn decode(frames: &[Bytes]) -> Vec<Decoded<'_>> {
     frames.iter().map(|frame| (frame, frame::decode(frame))).collect()
 }
 
-/// Looks up what the verification of a batch needs to know.
-pub(crate) fn look_up_all(tx: &Tx, host_id: HostId, messages: &[Decoded]) -> TxResult<HashMap<Did, Known>> {
-    let mut known = HashMap::new();
-    for (_, message) in messages {
-        if let Ok(Message::Event { did, body: Body::Commit(_) | Body::Sync { .. }, .. }) = message
-            && !known.contains_key(did)
-        {
-            known.insert(did.clone(), look_up(tx, host_id, did)?);
-        }
-    }
-    Ok(known)
+/// The accounts whose repos have to be known for the verification of a batch, by message.
+pub(crate) fn to_look_up<'m>(messages: &'m [Decoded]) -> Vec<Option<&'m Did>> {
+    let about = |message: &'m Decoded| match &message.1 {
+        Ok(Message::Event { did, body: Body::Commit(_) | Body::Sync { .. }, .. }) => Some(did),
+        _ => None,
+    };
+    messages.iter().map(about).collect()
 }
 
-fn look_up(tx: &Tx, host_id: HostId, did: &Did) -> TxResult<Known> {
-    let Some(repo) = tx.repo(did)? else { return Ok(Known::default()) };
-    let rev = repo.verified.as_ref().map(|(rev, _)| *rev);
-    if repo.busy || repo.host_id != host_id {
-        return Ok(Known { check: Check::Nothing, rev });
+impl Known {
+    /// What is known of a repo matters for an event of this host.
+    pub(crate) fn of(repo: Option<SeenRepo>, host_id: HostId) -> Known {
+        let Some(SeenRepo { state, key }) = repo else { return Known::default() };
+        let check = match key {
+            _ if state.busy || state.host_id != host_id => Check::Nothing,
+            Some(key) => Check::Signature(key),
+            None => Check::Hashes,
+        };
+        Known { check, rev: state.verified.map(|(rev, _)| rev) }
     }
-    Ok(Known { check: check_of(tx, repo.id)?, rev })
-}
-
-fn check_of(tx: &Tx, repo: RepoId) -> TxResult<Check> {
-    Ok(match tx.signing_key(repo)? {
-        None => Check::Hashes,
-        Some(key) => PublicKey::from_did_key(&key).map_or(Check::Nothing, Check::Signature),
-    })
 }
 
 /// Verifies events that were held, with the identity as it is now.
@@ -129,14 +123,15 @@ pub(crate) fn held(
     clock: &Clock,
     filter: &CollectionFilter,
 ) -> TxResult<Vec<Event>> {
-    let known = Known { check: check_of(tx, repo)?, rev: None };
+    let check = tx.stored_key(repo)?.map_or(Check::Hashes, |key| Check::Signature(key.into()));
+    let known = Known { check, rev: None };
     let judge = Judge { host_id, clock, filter };
     let mut events = Vec::with_capacity(frames.len());
     for held in frames {
         let frame = Bytes::from(held.frame);
         // They were decoded before they were held.
         if let Ok(Message::Event { seq, did, body }) = frame::decode(&frame) {
-            let Checked { fact, .. } = judge.check(&frame, &did, body, Some(&known));
+            let Checked { fact, .. } = judge.check(&frame, &did, body, &known);
             events.push(Event { did, seq, fact, frame: frame.clone() });
         }
     }
@@ -161,13 +156,13 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Verifies a batch, with what was looked up for it.
-    pub(crate) fn check_all(&self, messages: Vec<Decoded>, known: &HashMap<Did, Known>, metrics: &Metrics) -> Batch {
+    /// Verifies a batch, with what is known of the repo of each message.
+    pub(crate) fn check_all(&self, messages: Vec<Decoded>, known: Vec<Known>, metrics: &Metrics) -> Batch {
         let mut batch = Batch::default();
-        for (frame, message) in messages {
+        for ((frame, message), known) in messages.into_iter().zip(&known) {
             match message {
                 Ok(Message::Event { seq, did, body }) => {
-                    let Checked { kind, fact, skipped } = self.check(frame, &did, body, known.get(&did));
+                    let Checked { kind, fact, skipped } = self.check(frame, &did, body, known);
                     skipped.iter().for_each(|reason| metrics.records_skipped(reason, 1));
                     batch.seqs.push(seq);
                     batch.kinds.push(kind);
@@ -191,7 +186,7 @@ impl Judge<'_> {
         batch
     }
 
-    fn check(&self, frame: &Bytes, did: &Did, body: Body, known: Option<&Known>) -> Checked {
+    fn check(&self, frame: &Bytes, did: &Did, body: Body, known: &Known) -> Checked {
         let mut skipped = Vec::new();
         let (kind, fact) = match body {
             Body::Account { active, status } => (EventKind::Account, Fact::Account { active, status }),
@@ -206,9 +201,10 @@ impl Judge<'_> {
         Checked { kind, fact, skipped }
     }
 
-    fn sync(&self, did: &Did, rev: Option<Rev>, blocks: &[u8], known: Option<&Known>) -> Fact {
+    fn sync(&self, did: &Did, rev: Option<Rev>, blocks: &[u8], known: &Known) -> Fact {
         let signed = self.worth_verifying(known, rev.as_ref()).and_then(|key| {
-            signed_commit(blocks, MAX_SYNC_BLOCKS_BYTES, None, did, key).map(|commit| (commit, author(key)))
+            let blocks = read_blocks(blocks, MAX_SYNC_BLOCKS_BYTES)?;
+            Ok((signed_commit(&blocks, None, did, key)?, author(key)))
         });
         match signed {
             // After an account import the two differ; the signed one is the repo's.
@@ -220,19 +216,18 @@ impl Judge<'_> {
     }
 
     /// The key to verify with, None for a repo without an identity; unless the verdict does not depend on it.
-    fn worth_verifying<'k>(&self, known: Option<&'k Known>, rev: Option<&Rev>) -> Result<Option<&'k PublicKey>, Flaw> {
+    fn worth_verifying<'k>(&self, known: &'k Known, rev: Option<&Rev>) -> Result<Option<&'k PublicKey>, Flaw> {
         let rev = rev.ok_or(Flaw::NotVerified)?;
         if self.clock.refuses(self.host_id.0, rev.timestamp_micros()) {
             return Err(Flaw::FutureRev);
         }
-        let known = known.ok_or(Flaw::NotVerified)?;
         if known.rev.as_ref().is_some_and(|indexed| rev <= indexed) {
             return Err(Flaw::NotVerified);
         }
         match &known.check {
             Check::Nothing => Err(Flaw::NotVerified),
             Check::Hashes => Ok(None),
-            Check::Signature(key) => Ok(Some(key)),
+            Check::Signature(key) => key.public_key().map(Some).ok_or(Flaw::NotVerified),
         }
     }
 
@@ -241,7 +236,7 @@ impl Judge<'_> {
         frame: &Bytes,
         body: &CommitBody,
         did: &Did,
-        known: Option<&Known>,
+        known: &Known,
         skipped: &mut Vec<&'static str>,
     ) -> Result<ProvenCommit, Flaw> {
         let key = self.worth_verifying(known, body.rev.as_ref())?;
@@ -253,11 +248,11 @@ impl Judge<'_> {
             return Err(Flaw::OverLimit);
         }
         let head = body.commit.as_ref().and_then(Link::dag).ok_or(Flaw::BadBlocks)?;
-        let commit = signed_commit(body.blocks, MAX_COMMIT_BLOCKS_BYTES, Some(head), did, key)?;
+        let blocks = read_blocks(body.blocks, MAX_COMMIT_BLOCKS_BYTES)?;
+        let commit = signed_commit(&blocks, Some(head), did, key)?;
         if body.rev != Some(commit.rev) {
             return Err(Flaw::CommitMismatch);
         }
-        let blocks = car::read(body.blocks).map_err(|_| Flaw::BadBlocks)?;
         let tree_ops = ops.iter().map(tree_op).collect::<Option<Vec<TreeOp>>>();
         let legacy = match (&body.prev_data, tree_ops) {
             (Some(prev_data), Some(tree_ops)) => {
@@ -309,18 +304,15 @@ fn author(key: Option<&PublicKey>) -> Author {
     key.map_or(Author::NotAsked, |_| Author::Account)
 }
 
-/// The commit in a CAR: the one that is asked for, else its root.
-fn signed_commit(
-    blocks: &[u8],
-    max_bytes: usize,
-    head: Option<DagCid>,
-    did: &Did,
-    key: Option<&PublicKey>,
-) -> Result<Commit, Flaw> {
+fn read_blocks(blocks: &[u8], max_bytes: usize) -> Result<car::Car<'_>, Flaw> {
     if blocks.len() > max_bytes {
         return Err(Flaw::OverLimit);
     }
-    let car = car::read(blocks).map_err(|_| Flaw::BadBlocks)?;
+    car::read(blocks).map_err(|_| Flaw::BadBlocks)
+}
+
+/// The commit in a CAR: the one that is asked for, else its root.
+fn signed_commit(car: &car::Car, head: Option<DagCid>, did: &Did, key: Option<&PublicKey>) -> Result<Commit, Flaw> {
     let head = head.or_else(|| car.roots().first().and_then(Link::dag)).ok_or(Flaw::BadBlocks)?;
     let block = car.get(&head).ok_or(Flaw::BadBlocks)?;
     let commit = commit::parse(head, block).map_err(|_| Flaw::BadBlocks)?;

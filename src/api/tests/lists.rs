@@ -1,6 +1,7 @@
 //! listReposByCollection, and the cursors of all lists.
 
 use super::*;
+use crate::store::RepoId;
 
 const LIST: &str = "listReposByCollection";
 
@@ -180,4 +181,69 @@ async fn parameters_out_of_bounds_are_refused() {
         let message = world.query(&format!("{LIST}?{query}")).await.error(400, "InvalidRequest");
         assert!(!message.is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_cursor_behind_every_repo_there_can_be_ends_the_walk() {
+    let world = World::new("io.atcr.*");
+    world.repos(3, &[CAPTAIN, CREW]).await;
+    for collections in [&[CAPTAIN][..], &["io.atcr.*"], &[CAPTAIN, CREW]] {
+        let method = format!("com.atproto.sync.{LIST}");
+        let list = std::iter::once(method.as_str()).chain(collections.iter().copied());
+        let scope = crate::api::cursor::CursorScope::new(world.store.instance_id(), list);
+        for last in [3, (1 << 34) - 1, 1 << 34, i64::MAX] {
+            let call = format!("{LIST}?collection={}&cursor={}", collections.join("&collection="), scope.write(last));
+            assert_eq!(world.query(&call).await.ok(), json!({"repos": []}), "{last}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_listed_from_then_on_though_pages_are_kept() {
+    let world = World::new("io.atcr.*");
+    world.repos(3, &[CAPTAIN]).await;
+    let calls = [
+        format!("{LIST}?collection={CAPTAIN}"),
+        format!("{LIST}?collection=io.atcr.*"),
+        format!("{LIST}?collection={CAPTAIN}&collection={CREW}"),
+    ];
+    let expect = async |numbers: &[usize]| {
+        for call in calls.iter().chain(&calls) {
+            assert_eq!(world.query(call).await.dids(), numbers.iter().map(|n| did(*n)).collect::<Vec<_>>(), "{call}");
+        }
+    };
+    expect(&[1, 2, 3]).await;
+    world.fill(|tx| add_repo(tx, &did(4), true, None, &[CAPTAIN])).await;
+    expect(&[1, 2, 3, 4]).await;
+    world.fill(|tx| tx.take_down(&Did::parse(&did(2)).unwrap()).unwrap()).await;
+    expect(&[1, 3, 4]).await;
+    world.fill(|tx| tx.set_repo_status(RepoId(3), false, Some(Status::Deactivated)).unwrap()).await;
+    expect(&[1, 4]).await;
+    world.fill(|tx| assert_eq!(tx.delete_records_of(RepoId(1)).unwrap(), 1)).await;
+    expect(&[4]).await;
+    world.fill(|tx| assert!(tx.restore(&Did::parse(&did(2)).unwrap()).unwrap())).await;
+    world.fill(|tx| tx.set_repo_status(RepoId(3), true, None).unwrap()).await;
+    expect(&[2, 3, 4]).await;
+}
+
+#[tokio::test]
+async fn who_has_the_answer_is_told_so_until_it_is_another_one() {
+    let world = World::new("io.atcr.*");
+    world.repos(3, &[CAPTAIN]).await;
+    let ask = async |known: &str| {
+        let path = format!("/xrpc/com.atproto.sync.{LIST}?collection={CAPTAIN}");
+        world.send(Request::get(path).header("if-none-match", known).body(Body::empty()).unwrap()).await
+    };
+    let first = ask("\"0\"").await;
+    let etag = first.header("etag").unwrap().to_owned();
+    assert_eq!((first.dids().len(), first.header("cache-control")), (3, Some("no-cache")));
+    let again = ask(&etag).await;
+    assert_eq!((again.status.as_u16(), again.body.len(), again.header("etag")), (304, 0, Some(etag.as_str())));
+    // Another list has changed, this one has not.
+    world.fill(|tx| add_repo(tx, &did(4), true, None, &[CREW])).await;
+    assert_eq!(ask(&etag).await.status.as_u16(), 304);
+    world.fill(|tx| add_repo(tx, &did(5), true, None, &[CAPTAIN])).await;
+    let changed = ask(&etag).await;
+    assert_eq!(changed.dids().len(), 4);
+    assert_ne!(changed.header("etag"), Some(etag.as_str()));
 }

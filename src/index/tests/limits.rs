@@ -86,7 +86,8 @@ async fn rows_past_a_limit_that_was_lowered_stay_and_make_no_room_until_enough_a
     index
         .write(move |tx| {
             let collection = tx.new_collection("io.atcr.a", HERE)?;
-            rows.iter().try_for_each(|(rkey, cid)| tx.insert_record(collection.id, RepoId(1), rkey, *cid, "{}"))?;
+            rows.iter()
+                .try_for_each(|(rkey, cid)| tx.insert_record(collection.id, RepoId(1), rkey, *cid, "{}").map(drop))?;
             tx.adjust_count(collection.id, RepoId(1), 4)?;
             tx.change_usage(RepoId(1), &crate::store::UsageChange { records: 4, bytes: 8, collections: 1 })
         })

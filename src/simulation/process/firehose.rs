@@ -8,7 +8,7 @@ use crate::index::{self, Event, Verdict};
 use crate::simulation::world::AtFutureCursor;
 use crate::store::{HostId, RepoId};
 use crate::subscribe::connection::{commit_batch, end_connection, is_outdated};
-use crate::subscribe::verify::{self, Batch, Judge, Notice};
+use crate::subscribe::verify::{self, Batch, Judge, Known, Notice};
 use crate::subscribe::watermark::{Step, Watermark};
 
 /// The host's side of a connection, and what was read of it.
@@ -166,8 +166,9 @@ impl Process {
 
     fn verify(&mut self, id: HostId, frames: &[Bytes]) -> Batch {
         let messages = verify::decode(frames);
-        let known = self.read(|tx| verify::look_up_all(tx, id, &messages));
-        Judge { host_id: id, clock: &self.clock, filter: &self.world.filter }.check_all(messages, &known, &self.metrics)
+        let repos = self.seen(&verify::to_look_up(&messages));
+        let known = repos.into_iter().map(|repo| Known::of(repo, id)).collect();
+        Judge { host_id: id, clock: &self.clock, filter: &self.world.filter }.check_all(messages, known, &self.metrics)
     }
 
     fn commit(&mut self, id: HostId, batch: Batch, step: Step, seqs: &[i64]) {

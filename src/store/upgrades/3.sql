@@ -14,3 +14,6 @@ CREATE TABLE lists (
     up_to INTEGER PRIMARY KEY,
     repos BLOB NOT NULL
 ) STRICT;
+
+CREATE INDEX repos_inactive ON repos (host_id) WHERE active = 0;
+CREATE INDEX repos_desynchronized ON repos (host_id) WHERE desynchronized = 1;
