@@ -35,7 +35,8 @@
 //!
 //! 1. **requestCrawl** ([`api`]): a host name is parsed, quotas and bans are asked, and the host with its queue row is durable before 200. [`crawl`] claims the
 //!    row, probes the host, waits until [`subscribe`] has its firehose connected, and lists its repos: what is written meanwhile
-//!    is heard. Each repo is a queue row of its own: resolve the identity, require that it names this host, fetch, verify, replace.
+//!    is heard. Each repo is a queue row of its own: look whether anything in it matches, resolve the identity, require that it names
+//!    this host, fetch, verify, replace. Where nothing matches, it ends with the look.
 //! 2. **A live event** ([`subscribe`]): decoded and verified by itself, then judged against the repo inside the transaction that
 //!    writes its outcome and the cursor ([`index::verdict`]). What cannot be applied queues the repo for the fetch of journey 1.
 //! 3. **listReposByCollection** ([`api`]): a keyset page from a read-only connection; no row of it is computed at that time.
@@ -43,7 +44,7 @@
 //! # Invariants
 //!
 //! - A repo's rows, counts, rev, head and data CID change in one transaction, and come from a commit whose signature, blocks and
-//!   tree were verified.
+//!   tree were verified. Without rows the blocks and the tree are enough: such a repo is in no list.
 //! - A host's stored cursor is a low watermark: every event at or below it has a durable outcome (applied, ignored for good, held on
 //!   disk, or its repo queued).
 //! - Only the host that an account's DID document names changes what is indexed of it.

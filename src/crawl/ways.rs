@@ -127,3 +127,103 @@ pub(super) fn whole_bytes(sight: &Sight) -> u64 {
 fn lasts(until: Option<Instant>, now: Instant) -> bool {
     until.is_some_and(|until| until > now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::{Commit, DagCid};
+    use crate::store::{JobId, JobKind, RepoId};
+    use crate::syntax::{Did, Host, HostPolicy, Rev};
+
+    const HOST: HostId = HostId(1);
+    const MIB: u64 = 1 << 20;
+
+    fn job(owner: Owner) -> RepoJob {
+        RepoJob {
+            job_id: JobId(1),
+            host_id: HOST,
+            host: Host::parse("pds.example.com", HostPolicy::PublicOnly).expect("a host"),
+            repo_id: RepoId(1),
+            did: Did::parse("did:plc:z72i7hdynmk6r22z27h6tvur").expect("a DID"),
+            kind: JobKind::Repo,
+            attempts: 1,
+            is_referred: false,
+            owner,
+        }
+    }
+
+    fn ways(filter: &str) -> Ways {
+        Ways::new(&CollectionFilter::parse(filter).expect("a filter"))
+    }
+
+    fn sight(records: u64, matching: u64) -> Sight {
+        let cid = DagCid::from_digest([7; 32]);
+        let did = Did::parse("did:plc:z72i7hdynmk6r22z27h6tvur").expect("a DID");
+        Sight {
+            commit: Commit { did, rev: Rev::parse("3k2yihmaaaaaa").expect("a TID"), data: cid, cid },
+            has_match: matching > 0,
+            undecided: None,
+            missing: Vec::new(),
+            records_estimate: records,
+            matching_estimate: matching,
+        }
+    }
+
+    const RESOLVED: Owner = Owner::Known { data: None };
+
+    #[test]
+    fn a_host_of_which_nothing_is_known_is_asked_first_for_what_may_need_no_identity() {
+        let now = Instant::now();
+        assert!(ways("io.atcr.*").asks_first(&job(Owner::Hearsay), now));
+        assert!(!ways("io.atcr.*").asks_first(&job(RESOLVED), now));
+        assert!(!ways("*").asks_first(&job(Owner::Hearsay), now), "it has no bounds");
+        let many: Vec<String> = (0..9).map(|n| format!("a.b.c{n}")).collect();
+        assert!(!ways(&many.join(",")).asks_first(&job(Owner::Hearsay), now), "too many calls");
+    }
+
+    #[test]
+    fn what_a_hosts_repos_were_like_decides_about_the_next() {
+        let now = Instant::now();
+        let asks = |bytes: u64, matches: bool| {
+            let ways = ways("io.atcr.*");
+            (0..20).for_each(|_| ways.note(HOST, bytes, matches));
+            (ways.asks_first(&job(Owner::Hearsay), now), ways.asks_first(&job(RESOLVED), now))
+        };
+        assert_eq!(asks(5_000, true), (false, false));
+        assert_eq!(asks(5_000, false), (true, false));
+        assert_eq!(asks(20 * MIB, true), (true, true));
+        assert_eq!(asks(20 * MIB, false), (true, true));
+        let ways = ways("io.atcr.*");
+        (0..40).for_each(|n| ways.note(HOST, 5_000, n % 2 == 0));
+        assert!(ways.asks_first(&job(Owner::Hearsay), now), "half of them is not most");
+    }
+
+    #[test]
+    fn a_method_that_is_missing_is_tried_again_after_a_while() {
+        let (ways, now) = (ways("io.atcr.*"), Instant::now());
+        ways.lacks(HOST, Method::GetRecord, now);
+        assert!(!ways.asks_first(&job(Owner::Hearsay), now));
+        assert!(ways.asks_first(&job(Owner::Hearsay), now + LACKS_FOR));
+        let few = sight(100_000, 10);
+        assert!(ways.takes_part(&job(RESOLVED), &few, now));
+        ways.lacks(HOST, Method::GetBlocks, now);
+        assert!(!ways.takes_part(&job(RESOLVED), &few, now));
+        assert!(ways.takes_part(&job(RESOLVED), &few, now + LACKS_FOR));
+    }
+
+    #[test]
+    fn the_lesser_cost_is_taken() {
+        let (ways, now) = (ways("io.atcr.*"), Instant::now());
+        let takes = |records, matching| ways.takes_part(&job(RESOLVED), &sight(records, matching), now);
+        assert!(takes(100_000, 10) && takes(10_000, 200) && takes(1_000, 3));
+        assert!(!takes(100, 3), "calls cost more than such a repo");
+        assert!(!takes(3_000, 1_000) && !takes(1_000_000, 10_000) && !takes(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let ways = ways("io.atcr.*");
+        (0..2 * MAX_HOSTS as i64).for_each(|host| ways.note(HostId(host), 1, true));
+        assert!(ways.locked().len() <= MAX_HOSTS);
+    }
+}

@@ -81,12 +81,14 @@ async fn repos_without_a_match_cost_one_call_each_and_nobody_is_asked_whose_they
     assert!(host.answered_bytes(GET_RECORD) < 300 * 5_000, "{}", host.answered_bytes(GET_RECORD));
     assert_eq!(signpost.index().number("SELECT count(*) FROM repos WHERE data IS NOT NULL", []), 300);
     assert_eq!(signpost.index().number("SELECT count(*) FROM identities", []), 0);
+    assert_eq!(signpost.repo_status(&dids[7]).await["error"], "RepoNotFound", "hearsay");
 
     host.wait_for_subscribers(1).await;
     host.put_record(&dids[7], CAPTAIN, "self", json!({ "listed": "now" }));
     signpost.await_listed(CAPTAIN, &[&dids[7]]).await;
     signpost.await_truth(&network).await;
-    assert_eq!(network.plc_requests(), 1);
+    assert_eq!((network.plc_requests(), calls(&host)), (1, (300, 0, 0)));
+    assert_eq!(signpost.repo_status(&dids[7]).await["active"], true);
 }
 
 async fn await_taken(signpost: &Signpost, way: &str, count: f64) {
