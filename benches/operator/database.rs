@@ -156,6 +156,6 @@ fn did_plc(random: &mut fastrand::Rng) -> String {
 pub fn pairs(path: &Path) -> (i64, i64) {
     let db = Connection::open(path).expect("signpost made it");
     let number = |sql: &str| db.query_row(sql, [], |row| row.get(0)).expect("it fits schema.sql");
-    let bytes = "SELECT sum(pgsize) FROM dbstat WHERE aggregate AND name IN ('repo_collections', 'lists')";
+    let bytes = "SELECT sum(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN ('repo_collections', 'lists')";
     (number("SELECT count(*) FROM repo_collections"), number(bytes))
 }

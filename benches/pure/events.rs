@@ -1,13 +1,12 @@
 //! Live commits by themselves, and signatures.
 
 use fake_network::Curve;
-use signpost::repo::cid::Link;
-use signpost::repo::dag_cbor::Reader;
 use signpost::repo::mst::{PartialTree, TreeAction, TreeOp};
 use signpost::repo::{DagCid, car, commit};
 
 use crate::corpus::{Corpus, Shape, public_key};
 use crate::measure::Bench;
+use crate::told::{Told, told};
 
 const EVENTS: usize = 200;
 const RECORDS: usize = 2_000;
@@ -21,15 +20,6 @@ pub fn run(bench: &Bench) {
             signature(bench, name, curve);
         }
     }
-}
-
-/// What an event says, as far as its tree needs it.
-struct Told<'f> {
-    head: DagCid,
-    prev_data: DagCid,
-    blocks: &'f [u8],
-    path: &'f str,
-    cid: Link<'f>,
 }
 
 fn commits(bench: &Bench) {
@@ -64,33 +54,6 @@ fn commits(bench: &Bench) {
             assert_eq!(tree.invert(&[op]), Ok(event.prev_data));
         }
     });
-}
-
-fn told(frame: &[u8]) -> Told<'_> {
-    let mut header = Reader::strict(frame);
-    header.skip().expect("a header");
-    let mut body = Reader::strict(&frame[header.position()..]);
-    let (mut head, mut prev_data, mut blocks, mut path, mut cid) = (None, None, None, None, None);
-    for _ in 0..body.map().expect("a map") {
-        match body.text().expect("a key") {
-            "commit" => head = body.link().expect("a link").dag(),
-            "prevData" => prev_data = body.link().expect("a link").dag(),
-            "blocks" => blocks = Some(body.bytes().expect("bytes")),
-            "ops" => {
-                assert_eq!(body.list(), Ok(1));
-                for _ in 0..body.map().expect("an op") {
-                    match body.text().expect("a key") {
-                        "path" => path = Some(body.text().expect("a path")),
-                        "cid" => cid = Some(body.link().expect("a link")),
-                        _ => body.skip().expect("a value"),
-                    }
-                }
-            }
-            _ => body.skip().expect("a value"),
-        }
-    }
-    let told = || Some(Told { head: head?, prev_data: prev_data?, blocks: blocks?, path: path?, cid: cid? });
-    told().expect("a #commit has all of them")
 }
 
 fn signature(bench: &Bench, name: &str, curve: Curve) {

@@ -10,6 +10,7 @@ mod corpus;
 mod events;
 mod measure;
 mod repos;
+mod told;
 
 use measure::Bench;
 

@@ -1,5 +1,7 @@
 //! `signpost serve`: resolves the configuration, starts the log and runs the service until a signal stops it.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, allocator, logging};
 use crate::config::{Config, Flags};
 use crate::service;
+
+/// How long memory that is free again may stay with us.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs the service; returns when it has drained after SIGTERM or SIGINT, or with what stopped it.
 pub fn run(flags: Flags) -> Result<(), Failure> {
@@ -20,11 +25,21 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone())?;
+        tokio::spawn(trim_now_and_then());
         service::run(config, shutdown).await
     });
     // A look-up that the system still blocks on must not hold up the exit: the service has drained by now.
     runtime.shutdown_background();
     Ok(outcome?)
+}
+
+/// Takes a millisecond or few each time.
+async fn trim_now_and_then() {
+    let mut ticks = tokio::time::interval(TRIM_EVERY);
+    loop {
+        ticks.tick().await;
+        allocator::trim();
+    }
 }
 
 /// Systems begin with 1024 descriptors for old programs' sake; a firehose and a client cost one each. Where it cannot be raised, what

@@ -33,7 +33,8 @@ impl Client {
     /// Connects to the firehose, which starts after `host_cursor`, or with what comes next when there is none.
     pub async fn dial(&self, host: &Host, host_cursor: Option<i64>) -> Result<FirehoseSocket, HostError> {
         let timeout = self.limits.dial_timeout;
-        let dialled = tokio::time::timeout(timeout, self.dial_patiently(host, host_cursor)).await;
+        // In a box that goes with the dialling: the task of a connection is as large as the largest thing it waits for.
+        let dialled = tokio::time::timeout(timeout, Box::pin(self.dial_patiently(host, host_cursor))).await;
         dialled.map_err(|_| HostError::Timeout { missed: "the firehose was not open", after: timeout })?
     }
 

@@ -187,7 +187,7 @@ impl Tx<'_> {
     {
         let mut statement = self.db.prepare_cached(ROWS_OF_LIST)?;
         let after = page.after.0;
-        let mut rows = statement.query(named_params! {":after": list.key(after), ":end": list.end()})?;
+        let mut rows = statement.query(named_params! {":after": list.after(after), ":end": list.end()})?;
         while let Some(row) = rows.next()? {
             for entry in Entries::of(row.get_ref(0)?.as_blob()?) {
                 let entry = entry?;

@@ -3,8 +3,7 @@
 //!
 //! Invariant: a list says what `repo_collections`, `collections` and `repos` say. It changes in the transaction that changes them.
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, ffi, named_params};
 
 use super::chunk::{self, ChunkWriter, Damaged, Entries, Entry, Halves};
 use super::{RepoId, Tx, TxResult};
@@ -15,18 +14,14 @@ const MOST_BYTES: usize = 1000;
 const FULL_BYTES: usize = MOST_BYTES - 20;
 /// Of a row's key, the bits of the repo_id; the others are the list's.
 const REPO_BITS: u32 = 34;
+const LAST_REPO: i64 = (1 << REPO_BITS) - 1;
 
-/// Everything that the lists have to say, in their order.
-const TRUTH: &str = "SELECT -pattern_id AS list, repo_id, did FROM
+/// What the lists have to say: list, repo_id and DID.
+const OF_PATTERNS: &str = "SELECT -pattern_id, repo_id, did FROM
          (SELECT DISTINCT pattern_id, repo_id FROM repo_collections JOIN collections USING (collection_id) WHERE pattern_id IS NOT NULL)
-         JOIN repos r USING (repo_id) WHERE r.active = 1 AND r.taken_down = 0
-     UNION ALL SELECT collection_id, repo_id, did FROM repo_collections JOIN repos r USING (repo_id)
-         WHERE r.active = 1 AND r.taken_down = 0
-     ORDER BY 1, 2";
-const TRUTH_OF_PATTERNS: &str = "SELECT -pattern_id, repo_id, did FROM
-         (SELECT DISTINCT pattern_id, repo_id FROM repo_collections JOIN collections USING (collection_id) WHERE pattern_id IS NOT NULL)
-         JOIN repos r USING (repo_id) WHERE r.active = 1 AND r.taken_down = 0
-     ORDER BY 1, 2";
+         JOIN repos r USING (repo_id) WHERE r.active = 1 AND r.taken_down = 0";
+const OF_COLLECTIONS: &str = "SELECT collection_id, repo_id, did FROM repo_collections JOIN repos r USING (repo_id)
+         WHERE r.active = 1 AND r.taken_down = 0";
 
 /// One of the lists; in `lists` it is the key's upper half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,14 +37,19 @@ impl List {
     }
 
     /// The key of the row that ends with a repo.
-    pub(super) fn key(self, repo: i64) -> i64 {
+    fn key(self, repo: i64) -> i64 {
         assert!(repo >> REPO_BITS == 0, "more accounts than there are people");
         (self.0 << REPO_BITS) + repo
     }
 
+    /// Rows with a higher key have the repos after this one, which a client may have named: any number from 0.
+    pub(super) fn after(self, repo: i64) -> i64 {
+        self.key(repo.clamp(0, LAST_REPO))
+    }
+
     /// The key of the last row.
     pub(super) fn end(self) -> i64 {
-        self.key((1 << REPO_BITS) - 1)
+        self.key(LAST_REPO)
     }
 
     fn of_key(key: i64) -> List {
@@ -58,13 +58,14 @@ impl List {
 
     /// The repo that the row of a key goes up to.
     pub(super) fn last_repo(key: i64) -> i64 {
-        key & ((1 << REPO_BITS) - 1)
+        key & LAST_REPO
     }
 }
 
+/// As where SQLite finds a page damaged: the process stops.
 impl From<Damaged> for rusqlite::Error {
     fn from(damaged: Damaged) -> rusqlite::Error {
-        rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(damaged))
+        rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(damaged.to_string()))
     }
 }
 
@@ -155,7 +156,9 @@ impl Tx<'_> {
             return self.insert_row(list.end(), &with(&[])?.unwrap_or_default());
         };
         let Some(row) = changed else { return Ok(()) };
-        let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0)? } else { None };
+        // Repos come roughly in the order of their ids: what is split off the end is hardly added to.
+        let left_bytes = if key == list.end() { row.len() * 3 / 4 } else { row.len() / 2 };
+        let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0, left_bytes)? } else { None };
         let Some(Halves { left, last_of_left, right }) = halves else { return self.update_row(key, &row) };
         self.insert_row(list.key(last_of_left), &left)?;
         self.update_row(key, &right)
@@ -205,13 +208,18 @@ impl Tx<'_> {
 /// Makes all lists anew.
 pub(super) fn rebuild(db: &Connection) -> rusqlite::Result<()> {
     db.execute("DELETE FROM lists", [])?;
-    build(db, TRUTH)
+    build(db, &truth())
 }
 
 /// Makes the lists of the patterns anew.
 pub(super) fn rebuild_patterns(db: &Connection) -> rusqlite::Result<()> {
     db.execute("DELETE FROM lists WHERE up_to < 0", [])?;
-    build(db, TRUTH_OF_PATTERNS)
+    build(db, &format!("{OF_PATTERNS} ORDER BY 1, 2"))
+}
+
+/// Of all lists, in their order.
+fn truth() -> String {
+    format!("{OF_PATTERNS} UNION ALL {OF_COLLECTIONS} ORDER BY 1, 2")
 }
 
 /// Drops the list of a collection.
@@ -252,7 +260,7 @@ fn listed<'a>(row: &'a Row) -> rusqlite::Result<(List, i64, &'a str)> {
 /// What the lists say that the rows do not, and the other way round: a line each.
 pub(super) fn differences(db: &Connection) -> rusqlite::Result<Vec<String>> {
     let (mut statement, mut stored) =
-        (db.prepare(TRUTH)?, db.prepare("SELECT up_to, repos FROM lists ORDER BY up_to")?);
+        (db.prepare(&truth())?, db.prepare("SELECT up_to, repos FROM lists ORDER BY up_to")?);
     let (mut rows, mut chunks) = (statement.query([])?, stored.query([])?);
     let mut lines = Vec::new();
     let mut truth = next_truth(rows.next()?)?;
@@ -305,168 +313,4 @@ impl List {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::{Limits, StoreConfig};
-    use crate::repo::DagCid;
-    use crate::store::{Direct, HostId, Status, UsageChange};
-    use crate::syntax::{CollectionFilter, Did, Host, HostPolicy};
-
-    const NSIDS: [&str; 5] = ["io.atcr.a", "io.atcr.b", "io.atcr.c", "x.y.a", "x.y.b"];
-
-    fn database(folder: &Path) -> Direct {
-        let filter = CollectionFilter::parse("io.atcr.*,x.y.a,x.y.b").expect("a filter");
-        let config = StoreConfig { path: folder.join("test.db"), filter, limits: Limits::default() };
-        let mut database = Direct::open(&config).expect("a database");
-        let host = Host::parse("pds.example.com", HostPolicy::PublicOnly).expect("a host");
-        database.write(0, |tx| tx.accept_host(&host));
-        database
-    }
-
-    /// Of both kinds.
-    fn did(number: i64) -> Did {
-        match number % 5 {
-            0 => Did::parse(&format!("did:web:repo{number}.example.com")).expect("a DID"),
-            _ => did_plc(number),
-        }
-    }
-
-    fn did_plc(number: i64) -> Did {
-        let letters: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
-        Did::parse(&format!("did:plc:{letters:a>24}")).expect("a DID")
-    }
-
-    fn change(tx: &Tx, repo: RepoId, nsid: &str, by: i64) -> TxResult<()> {
-        let known = tx.collection(nsid)?;
-        let collection = known.map_or_else(|| tx.new_collection(nsid, HostId(1)), Ok)?.id;
-        if by > 0 {
-            tx.insert_record(collection, repo, "self", DagCid::for_block(b"a record"), "{}")?;
-        } else {
-            tx.delete_record(collection, repo, "self")?;
-        }
-        let collections = tx.adjust_count(collection, repo, by)?;
-        tx.change_usage(repo, &UsageChange { records: by, bytes: 2 * by, collections })
-    }
-
-    fn holds(tx: &Tx, repo: RepoId, nsid: &str) -> TxResult<bool> {
-        tx.collection(nsid)?.map_or(Ok(false), |collection| tx.has_collection(collection.id, repo))
-    }
-
-    fn largest_row(tx: &Tx) -> TxResult<(i64, i64)> {
-        tx.db.query_row("SELECT count(*), max(length(repos)) FROM lists", [], |row| Ok((row.get(0)?, row.get(1)?)))
-    }
-
-    #[test]
-    fn lists_say_what_the_rows_say_whatever_is_done_in_whatever_order() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut database = database(folder.path());
-        let mut random = fastrand::Rng::with_seed(7);
-        let count = 400;
-        database.write(0, |tx| {
-            (1..=count).try_for_each(|n| tx.insert_repo(&did(n), HostId(1), n % 11 != 0, None).map(drop))
-        });
-        for round in 0..40 {
-            database.write(0, |tx| {
-                for _ in 0..200 {
-                    let (number, nsid) = (random.i64(1..=count), NSIDS[random.usize(..NSIDS.len())]);
-                    let repo = RepoId(number);
-                    match random.u32(..20) {
-                        0 => tx.set_repo_status(repo, false, Some(Status::Deactivated))?,
-                        1 | 2 => tx.set_repo_status(repo, true, None)?,
-                        3 => tx.take_down(&did(number))?,
-                        4 => _ = tx.restore(&did(number))?,
-                        // Later there are fewer and fewer.
-                        5 if round > 30 => _ = tx.delete_records_of(repo)?,
-                        _ if holds(tx, repo, nsid)? => change(tx, repo, nsid, -1)?,
-                        _ => change(tx, repo, nsid, 1)?,
-                    }
-                }
-                Ok(())
-            });
-            assert_eq!(database.read(0, |tx| differences(tx.db)), Vec::<String>::new(), "round {round}");
-            assert_eq!(database.read(0, |tx| tx.wrong_counts()), 0, "round {round}");
-            let (rows, bytes) = database.read(0, largest_row);
-            assert!(rows > 6 && bytes <= MOST_BYTES as i64, "{rows} rows of up to {bytes} bytes");
-        }
-        database.write(0, |tx| (1..=count).try_for_each(|n| tx.delete_records_of(RepoId(n)).map(drop)));
-        assert_eq!(
-            database.read(0, |tx| tx.db.query_row("SELECT count(*) FROM lists", [], |row| row.get::<_, i64>(0))),
-            0
-        );
-    }
-
-    #[test]
-    fn a_list_that_grows_at_its_end_has_full_rows_and_one_that_is_made_anew_too() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut database = database(folder.path());
-        let fill = |tx: &Tx| -> TxResult<(f64, f64)> {
-            (1..=2000).try_for_each(|n| {
-                let repo = tx.insert_repo(&did_plc(n), HostId(1), true, None)?;
-                change(tx, repo, "x.y.a", 1)
-            })?;
-            let mean = || tx.db.query_row("SELECT avg(length(repos)) FROM lists", [], |row| row.get::<_, f64>(0));
-            let grown = mean()?;
-            rebuild(tx.db)?;
-            Ok((grown, mean()?))
-        };
-        let (grown, anew) = database.write(0, fill);
-        assert!(grown > 0.9 * MOST_BYTES as f64 && anew > 0.9 * MOST_BYTES as f64, "{grown} {anew}");
-        assert_eq!(database.read(0, |tx| differences(tx.db)), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_did_longer_than_a_row_is_listed_like_any_other() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut database = database(folder.path());
-        let long = |n: i64| Did::parse(&format!("did:web:{}{n}.example.com", "x".repeat(1900))).expect("a DID");
-        database.write(0, |tx| {
-            for n in [1, 2, 3, 4] {
-                let did = if n % 2 == 0 { long(n) } else { did(n) };
-                let repo = tx.insert_repo(&did, HostId(1), true, None)?;
-                change(tx, repo, "io.atcr.a", 1)?;
-            }
-            Ok(())
-        });
-        for _ in 0..2 {
-            assert_eq!(database.read(0, |tx| differences(tx.db)), Vec::<String>::new());
-            let listed = database.read(0, |tx| tx.listed_dids("io.atcr.*"));
-            assert_eq!(listed, [did(1), long(2), did(3), long(4)].map(|did| did.as_str().to_owned()));
-            database.write(0, |tx| rebuild(tx.db));
-        }
-    }
-
-    #[test]
-    fn every_wrong_row_is_named() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut database = database(folder.path());
-        database.write(0, |tx| {
-            for n in 1..=3 {
-                let repo = tx.insert_repo(&did(n), HostId(1), true, None)?;
-                change(tx, repo, "x.y.a", 1)?;
-            }
-            Ok(())
-        });
-        for (sql, lines) in [
-            ("DELETE FROM lists", 3),
-            ("UPDATE lists SET repos = substr(repos, 1, 16)", 2),
-            ("UPDATE lists SET repos = x'ff'", 4),
-            ("UPDATE lists SET up_to = up_to + (1 << 34)", 6),
-            ("UPDATE lists SET up_to = (1 << 34) + 2", 1),
-            ("UPDATE repos SET taken_down = 1 WHERE repo_id = 2", 1),
-            ("UPDATE repos SET did = 'did:web:other.com' WHERE repo_id = 2", 1),
-            ("DELETE FROM repo_collections WHERE repo_id = 3", 1),
-        ] {
-            let found = database.write(0, |tx| {
-                tx.db.execute_batch("SAVEPOINT tampered")?;
-                tx.db.execute_batch(sql)?;
-                let found = differences(tx.db)?;
-                tx.db.execute_batch("ROLLBACK TO tampered; RELEASE tampered")?;
-                Ok(found)
-            });
-            assert_eq!(found.len(), lines, "{sql}: {found:#?}");
-        }
-        assert_eq!(database.read(0, |tx| differences(tx.db)), Vec::<String>::new());
-    }
-}
+mod tests;

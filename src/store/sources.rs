@@ -118,7 +118,7 @@ impl<'s> Walk<'s> {
 
     fn read_list(&mut self, tx: &Tx, list: List) -> TxResult<bool> {
         let mut statement = tx.db.prepare_cached(NEXT_ROW_OF_LIST)?;
-        let mut rows = statement.query(named_params! {":after": list.key(self.up_to), ":end": list.end()})?;
+        let mut rows = statement.query(named_params! {":after": list.after(self.up_to), ":end": list.end()})?;
         let Some(row) = rows.next()? else { return Ok(false) };
         self.up_to = List::last_repo(row.get(0)?);
         self.row.clear();

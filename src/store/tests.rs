@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::syntax::{Did, Host, HostPolicy};
+use crate::syntax::{Did, Host, HostPolicy, NsidPattern};
 
 struct World {
     directory: TempDir,
@@ -192,6 +192,21 @@ async fn a_reader_that_meets_a_corrupt_page_stops_the_process() {
     assert!(world.failed.is_cancelled());
     let reason = world.store.failure().unwrap();
     assert!(reason.starts_with("the database cannot be read: ") && reason.contains("malformed"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_reader_that_meets_a_damaged_row_of_lists_stops_the_process() {
+    let world = World::new();
+    let damage = "INSERT INTO collections (collection_id, nsid) VALUES (1, 'io.atcr.a');
+                  INSERT INTO lists (up_to, repos) VALUES ((1 << 34) + 9, x'ff')";
+    world.store.write(Durability::Replayable, |tx| tx.db.execute_batch(damage)).await.unwrap();
+    let pattern = NsidPattern::parse("io.atcr.a").unwrap();
+    let write = |text: &mut Vec<u8>, did: &[u8]| text.extend_from_slice(did);
+    let page = world.store.list_repos_by_collection(vec![pattern], RepoId(0), 10, Vec::new(), write);
+    assert!(page.await.is_err());
+    assert!(world.failed.is_cancelled());
+    let reason = world.store.failure().unwrap();
+    assert!(reason.starts_with("the database cannot be read: ") && reason.contains("lists"), "{reason}");
 }
 
 #[tokio::test]

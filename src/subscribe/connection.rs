@@ -20,7 +20,7 @@ use crate::index::{self, Event, Ingested};
 use crate::store::{Durability, HostId, StoreError, Tx, TxResult};
 use crate::syntax::{Host, printable};
 
-const BATCH_FRAMES: usize = 256;
+const BATCH_FRAMES: usize = 1024;
 const BATCH_BYTES: usize = 2 << 20;
 /// A host counts as slowed for so long after its last pause.
 const SLOWED_FOR: Duration = Duration::from_secs(10);

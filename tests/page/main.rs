@@ -14,7 +14,7 @@ mod index;
 #[path = "../service/process.rs"]
 mod process;
 
-use fake_network::{FakeHost, Network};
+use fake_network::{FakeHost, Fault, FaultScope, Network};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -232,4 +232,23 @@ fn fill(database: &std::path::Path, hosts: usize) {
 async fn hosts(signpost: &Process) -> Value {
     let answer = signpost.get_internal("/hosts").await.unwrap();
     serde_json::from_slice::<Value>(&answer.body).unwrap()["hosts"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crawl_is_shown_with_what_is_done_and_what_is_left() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let (host, _) = hold(&network, 60);
+    let slow = Fault::Stall { method: "com.atproto.sync.getRecord" };
+    host.fault(slow.clone(), FaultScope::Always);
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    signpost.request_crawl(&host).await;
+    browser.until_text("#crawls", "0 of 60 repos done").await;
+    browser.until_text("#crawls", "nothing tells yet how long it takes").await;
+    browser.evaluate("document.getElementById('crawling').scrollIntoView()").await;
+    browser.picture("crawl").await;
+    host.clear(&slow);
+    browser.until_text("#crawls", "every repo that is known has been taken in").await;
+    browser.until_text("#collection-table", CAPTAIN).await;
 }

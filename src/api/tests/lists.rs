@@ -184,6 +184,21 @@ async fn parameters_out_of_bounds_are_refused() {
 }
 
 #[tokio::test]
+async fn a_cursor_behind_every_repo_there_can_be_ends_the_walk() {
+    let world = World::new("io.atcr.*");
+    world.repos(3, &[CAPTAIN, CREW]).await;
+    for collections in [&[CAPTAIN][..], &["io.atcr.*"], &[CAPTAIN, CREW]] {
+        let method = format!("com.atproto.sync.{LIST}");
+        let list = std::iter::once(method.as_str()).chain(collections.iter().copied());
+        let scope = crate::api::cursor::CursorScope::new(world.store.instance_id(), list);
+        for last in [3, (1 << 34) - 1, 1 << 34, i64::MAX] {
+            let call = format!("{LIST}?collection={}&cursor={}", collections.join("&collection="), scope.write(last));
+            assert_eq!(world.query(&call).await.ok(), json!({"repos": []}), "{last}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_was_written_is_listed_from_then_on_though_pages_are_kept() {
     let world = World::new("io.atcr.*");
     world.repos(3, &[CAPTAIN]).await;

@@ -1,7 +1,7 @@
 
 "use strict";
 const SHOWN_AT_FIRST = 200;
-const COLLECTIONS_EVERY_MS = 60_000;
+const COLLECTIONS_EVERY_MS = 10_000;
 const OUTCOME_WORDS = {
   applied: "applied", held: "held until their repo is fetched", fetch: "caused a fetch",
   passed_over: "changed nothing", rejected: "refused",
@@ -11,6 +11,7 @@ const count = (n) => Number(n).toLocaleString("en");
 const hosts = new Map();
 let status = null;
 let shown = SHOWN_AT_FIRST;
+let collectionsShown = { of: "", at: -COLLECTIONS_EVERY_MS };
 let sort = { key: "trouble", descending: true };
 let token = sessionStorage.getItem("signpost-admin-token");
 
@@ -81,6 +82,12 @@ function showStatus() {
     say(row.querySelector("small"), more);
   });
   showCrawls();
+  // They are counted row by row: only when something has changed, and not at every turn.
+  const changed = `${status.collections} ${status.records}`;
+  if (changed !== collectionsShown.of && performance.now() >= collectionsShown.at + COLLECTIONS_EVERY_MS) {
+    collectionsShown = { of: changed, at: performance.now() };
+    showCollections();
+  }
 }
 
 // ---- what is being crawled
@@ -254,7 +261,6 @@ async function get(path) {
 }
 
 async function showCollections() {
-  if (document.hidden) return;
   try {
     const { collections } = await get("/collections");
     at("collection-empty").hidden = collections.length > 0;
@@ -463,10 +469,8 @@ function follow() {
     if (stream.readyState === EventSource.CLOSED) { stream = null; setTimeout(follow, 3000); }
   });
 }
-document.addEventListener("visibilitychange", () => { follow(); showCollections(); });
+document.addEventListener("visibilitychange", follow);
 showToken();
 showHeads();
 follow();
-showCollections();
-setInterval(showCollections, COLLECTIONS_EVERY_MS);
 setInterval(showHostsSoon, 15_000);
