@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use fake_network::{AccountOptions, Curve, FakeHost, Network, Write};
-use serde_json::json;
 
-use crate::corpus::{one_manifest, rkey};
+use crate::corpus::{one_manifest, post};
 use crate::database::Database;
 use crate::report;
 use crate::signpost::{Signpost, database_path, directory};
@@ -108,15 +107,8 @@ fn create_accounts(host: &FakeHost, kind: Kind) -> Vec<String> {
 }
 
 fn one_record(kind: Kind, did: &str, number: usize) -> Vec<Write> {
-    const POST: &str = "app.bsky.feed.post";
     match kind {
         Kind::Matching(_) => one_manifest(did, number),
-        Kind::Outside => {
-            let text = format!(
-                "This is post {number}. There is nothing more to be said, and that takes about as long as it usually does."
-            );
-            let post = json!({ "$type": POST, "text": text, "langs": ["en"], "createdAt": "2026-03-01T12:00:00.000Z" });
-            vec![Write::put(POST, &rkey(number), post)]
-        }
+        Kind::Outside => vec![post(number)],
     }
 }

@@ -20,12 +20,13 @@ mod report;
 mod signpost;
 mod store;
 
-const BENCHES: [&str; 11] = [
+const BENCHES: [&str; 12] = [
     "binary",
     "list",
     "start",
     "crawl_large",
     "crawl_many",
+    "crawl_sparse",
     "live",
     "live_p256",
     "live_outside",
@@ -59,6 +60,7 @@ async fn main() {
             "start" => list::start().await,
             "crawl_large" => crawl::large().await,
             "crawl_many" => crawl::many().await,
+            "crawl_sparse" => crawl::sparse().await,
             "live" => live::k256().await,
             "live_p256" => live::p256().await,
             "live_outside" => live::outside().await,

@@ -21,7 +21,7 @@ use super::{HostError, Limits, Outbound, tls};
 use crate::syntax::{Host, HostPolicy, printable};
 
 /// How long a connection without a request is kept.
-const POOL_IDLE: Duration = Duration::from_secs(20);
+const POOL_IDLE: Duration = Duration::from_secs(5);
 /// As many as its repos are fetched at once: each keeps its connection from one to the next.
 const IDLE_OF_HOST: usize = 4;
 
