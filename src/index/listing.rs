@@ -161,7 +161,14 @@ fn list_known(tx: &Tx, known: &RepoState, repo: &ListedRepo, listed: &mut Listed
         tx.queue_repo(known.host_id, known.id, JobKind::Repo, Urgency::First)?;
         return tx.retry_now(known.id, known.host_id);
     }
-    if !known.active || known.busy {
+    if !known.active {
+        return Ok(());
+    }
+    if known.busy {
+        // What is on its way may be older than this.
+        if !is_same(known, repo.head, repo.rev.as_ref()) && tx.is_being_fetched(known.id, known.host_id)? {
+            tx.queue_repo(known.host_id, known.id, JobKind::Repo, Urgency::InTurn)?;
+        }
         return Ok(());
     }
     if known.verified.is_some() && !known.unproven {

@@ -369,6 +369,21 @@ async fn a_listed_repo_is_fetched_only_when_it_differs() {
 }
 
 #[tokio::test]
+async fn a_newer_head_that_is_listed_during_the_fetch_has_it_fetched_once_more() {
+    for (listed_head, fetches_left) in [(30, 0), (31, 1)] {
+        let index = Index::new().await;
+        index.write(|tx| tx.queue_repo(HERE, RepoId(1), JobKind::Repo, Urgency::First)).await;
+        let job = index.write(|tx| tx.claim_repo_jobs(HERE, 1)).await.remove(0).job_id;
+        let host_job = index.write(|tx| tx.claim_host_jobs(1)).await.remove(0).job_id;
+        let row =
+            ListedRepo { did: did(), head: Some(cid(listed_head)), rev: Some(rev(4)), active: true, status: None };
+        index.write(move |tx| list_page(tx, HERE, host_job, &[row], None)).await;
+        index.write(move |tx| tx.finish_repo_job(job)).await;
+        assert_eq!(index.write(|tx| tx.claim_repo_jobs(HERE, 9)).await.len(), fetches_left, "{listed_head}");
+    }
+}
+
+#[tokio::test]
 async fn work_that_is_asked_for_during_a_job_is_done_once_more_after_it() {
     let index = Index::new().await;
     index.write(|tx| tx.queue_repo(HERE, RepoId(1), JobKind::Identity, Urgency::First)).await;

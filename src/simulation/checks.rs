@@ -78,7 +78,10 @@ impl Process {
                     });
                     // A host that goes on listing what is not its own any more, while the true one is silent, is found out
                     // with the next look at the DID document.
-                    if let Some(audit) = audit.filter(|_| !elsewhere) {
+                    // So is an account that its host has again, from a backup, after its DID was given up.
+                    let is_back =
+                        person.tombstone && host.accounts.get(did).is_some_and(|account| account.status.is_none());
+                    if let Some(audit) = audit.filter(|_| !elsewhere && !is_back) {
                         // Nobody has asked for the DID document of a repo without an identity, and nobody is told of it.
                         let is_hearsay = person.tombstone && !audit.has_identity;
                         assert!(!audit.active || is_hearsay, "{did} is not active at its host, and listed: {audit:?}");

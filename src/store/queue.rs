@@ -163,6 +163,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Whether the repo is being fetched from a host at this moment.
+    pub fn is_being_fetched(&self, repo: RepoId, host_id: HostId) -> TxResult<bool> {
+        self.db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM crawl_queue
+                                WHERE repo_id = :repo AND host_id = :host AND kind = 'repo' AND status = 'in_progress')",
+            )?
+            .query_row(named_params! {":repo": repo.0, ":host": host_id.0}, |row| row.get(0))
+    }
+
     /// Claims up to `limit` hosts that are due.
     pub fn claim_host_jobs(&self, limit: usize) -> TxResult<Vec<HostJob>> {
         self.db
