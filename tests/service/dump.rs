@@ -9,9 +9,10 @@ use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::await_condition::await_condition;
 use crate::process::{Options, Process, output, signpost};
 use crate::{CAPTAIN, CREW, GET_RECORD, GET_REPO, LIST_REPOS};
 
@@ -76,6 +77,11 @@ async fn a_restored_instance_is_the_dumped_one_and_asks_only_for_what_it_missed(
     host.wait_for_subscribers(1).await;
     drop(host.put_record(&dids[1], CREW, "one", json!({})));
     source.await_truth(&network).await;
+    await_condition("the host's list is done with", async || {
+        let hosts: Value = serde_json::from_slice(&source.get_internal("/hosts").await.unwrap().body).unwrap();
+        if hosts["hosts"][0]["crawl"] == "subscribed" { Ok(()) } else { Err(hosts.to_string()) }
+    })
+    .await;
     admin(&source, &["takedown", &dids[2]]);
     admin(&source, &["limits", host.name(), "--accounts", "77"]);
 
