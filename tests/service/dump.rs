@@ -77,13 +77,16 @@ async fn a_restored_instance_is_the_dumped_one_and_asks_only_for_what_it_missed(
     host.wait_for_subscribers(1).await;
     drop(host.put_record(&dids[1], CREW, "one", json!({})));
     source.await_truth(&network).await;
-    await_condition("the host's list is done with", async || {
-        let hosts: Value = serde_json::from_slice(&source.get_internal("/hosts").await.unwrap().body).unwrap();
-        if hosts["hosts"][0]["crawl"] == "subscribed" { Ok(()) } else { Err(hosts.to_string()) }
-    })
-    .await;
     admin(&source, &["takedown", &dids[2]]);
     admin(&source, &["limits", host.name(), "--accounts", "77"]);
+    // A raised limit has it listed once more.
+    await_condition("the host was listed and heard to the end", async || {
+        let hosts: Value = serde_json::from_slice(&source.get_internal("/hosts").await.unwrap().body).unwrap();
+        let report = &hosts["hosts"][0];
+        let is_done = report["crawl"] == "subscribed" && report["cursor"] == host.latest_seq();
+        if is_done { Ok(()) } else { Err(hosts.to_string()) }
+    })
+    .await;
 
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("signpost.dump");
