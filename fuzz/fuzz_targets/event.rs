@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use signpost::index::{Fact, RecordChange};
+use signpost::index::{Fact, RecordChange, SyncedCommit};
 use signpost::subscribe::fuzzing::verify_event;
 use signpost::syntax::CollectionFilter;
 use signpost_fuzz::{ACCOUNT, Edit};
@@ -17,7 +17,9 @@ fuzz_target!(|input: (bool, Vec<Edit>)| {
     let Some(event) = verify_event(frame.into(), &account.did, &account.key, &filter) else { return };
     let signed = (account.head.clone(), account.data.clone());
     match event.fact {
-        Fact::Sync { commit: Ok((head, data)), .. } => assert_eq!((head.to_string(), data.to_string()), signed),
+        Fact::Sync { commit: Ok(SyncedCommit { head, data, .. }), .. } => {
+            assert_eq!((head.to_string(), data.to_string()), signed)
+        }
         Fact::Commit(commit) => match commit.proof {
             Ok(proven) => {
                 assert_eq!((proven.head.to_string(), proven.data.to_string()), signed);
