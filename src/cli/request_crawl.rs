@@ -1,4 +1,6 @@
 //! `signpost request-crawl HOST --relay URL...`: announces a host to relays, and tells what each of them said.
+// Some of its comments are clap's help texts, not rustdoc.
+#![allow(rustdoc::bare_urls)]
 
 use anyhow::{Context, anyhow};
 use clap::Args;
