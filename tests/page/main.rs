@@ -140,7 +140,7 @@ async fn what_changes_something_asks_for_the_token_and_then_asks_once_more() {
     browser.until("document.getElementById('question').open").await;
     browser.until_text("#question-title", &format!("Block {}?", host.name())).await;
     browser.picture("question").await;
-    browser.click("#question button[value=no]").await;
+    browser.click("#question-no").await;
     browser.until("!document.getElementById('question').open").await;
     assert_eq!(hosts(&signpost).await[0]["blocked"], false);
 

@@ -356,6 +356,9 @@ function pretty(json) {
   try { return JSON.stringify(JSON.parse(json), null, 2); } catch { return json; }
 }
 
+// What waits for each dialog's answer. It is given where the person gives it: a dialog's `close` event comes later, when the same dialog may stand open again for something else.
+const answers = { question: () => {}, token: () => {} };
+
 // Resolves to the fields' values, or to null.
 function question(title, text, yes, fields = []) {
   say(at("question-title"), title);
@@ -363,11 +366,10 @@ function question(title, text, yes, fields = []) {
   say(at("question-yes"), yes);
   const inputs = fields.map(([name, label, value]) => [name, label, make("input", { type: "number", min: 0, value, placeholder: "the default" })]);
   at("question-fields").replaceChildren(...inputs.map(([, label, input]) => make("label", {}, `${label} `, input)));
-  at("question").returnValue = "no";
   at("question").showModal();
-  return new Promise((resolve) => at("question").addEventListener("close", () => {
-    resolve(at("question").returnValue === "yes" ? Object.fromEntries(inputs.map(([name, , input]) => [name, input.value])) : null);
-  }, { once: true }));
+  return new Promise((resolve) => {
+    answers.question = (agreed) => resolve(agreed ? Object.fromEntries(inputs.map(([name, , input]) => [name, input.value])) : null);
+  });
 }
 
 async function ask(title, text, yes, path, body) {
@@ -418,7 +420,7 @@ function withToken() {
   say(at("token-said"), "");
   at("token").value = "";
   at("token-dialog").showModal();
-  return new Promise((resolve) => at("token-dialog").addEventListener("close", () => resolve(token !== null), { once: true }));
+  return new Promise((resolve) => { answers.token = resolve; });
 }
 
 async function tryToken(event) {
@@ -433,6 +435,7 @@ async function tryToken(event) {
   sessionStorage.setItem("signpost-admin-token", token);
   showToken();
   at("token-dialog").close();
+  answers.token(true);
 }
 
 // ---- begin
@@ -443,7 +446,11 @@ at("host-state").addEventListener("change", () => { shown = SHOWN_AT_FIRST; show
 at("host-more").addEventListener("click", () => { shown += 500; showHosts(); });
 at("token-button").addEventListener("click", () => (token ? forgetToken() : withToken()));
 at("token-form").addEventListener("submit", tryToken);
-at("token-cancel").addEventListener("click", () => at("token-dialog").close());
+at("token-cancel").addEventListener("click", () => { at("token-dialog").close(); answers.token(false); });
+at("token-dialog").addEventListener("cancel", () => answers.token(false));
+at("question-form").addEventListener("submit", () => answers.question(true));
+at("question-no").addEventListener("click", () => { at("question").close(); answers.question(false); });
+at("question").addEventListener("cancel", () => answers.question(false));
 
 // A tab that nobody sees asks for nothing.
 let stream = null;
