@@ -16,8 +16,9 @@ use axum::routing::{get, post};
 use super::error::ApiError;
 use super::{
     Api, get_host_status, get_latest_commit, get_repo_status, home, list_hosts, list_repos, list_repos_by_collection,
-    request_crawl, surface,
+    request_crawl, slow, surface,
 };
+use crate::store;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const HEALTH: &str = "_health";
@@ -35,9 +36,8 @@ const METHODS: [&str; 8] = [
 /// Everything that the public listener answers.
 pub fn public_router(api: Api) -> Router {
     let api = Arc::new(api);
-    let home = Arc::<str>::from(home::text(&api));
     other_routes()
-        .route("/", get(async move || home.to_string()))
+        .route("/", get(home::show))
         .layer(surface::compression())
         // Its answers are compressed once for all who ask.
         .merge(list_route())
@@ -89,14 +89,17 @@ async fn unknown_path(uri: Uri) -> ApiError {
 async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = label(request.uri().path());
+    let (verb, asked) = (request.method().clone(), request.uri().clone());
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
         let answer = surface::without_panic(&api.metrics, next.run(request));
-        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-            Ok(response) => response,
-            Err(_) => ApiError::unavailable("RequestTimeout", "the answer took too long", 10).into_response(),
-        }
+        let (answer, spent) = store::measured(tokio::time::timeout(REQUEST_TIMEOUT, answer)).await;
+        let response = answer.unwrap_or_else(|_| {
+            ApiError::unavailable("RequestTimeout", "the answer took too long", 10).into_response()
+        });
+        slow::note(&verb, &asked, &response, started.elapsed(), spent);
+        response
     };
     surface::secure(&mut response);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
