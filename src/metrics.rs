@@ -126,6 +126,12 @@ pub struct Sizes {
     pub repos_to_reindex: i64,
     /// Live events that wait for their repo.
     pub held_events: i64,
+    /// How far the host that is furthest behind is.
+    pub host_lag_seconds: u64,
+    /// Hosts that are more than ten minutes behind.
+    pub lagging_hosts: usize,
+    /// Events that were read and are not stored yet.
+    pub lag_events: usize,
     /// Firehoses connected now.
     pub connected_firehoses: i64,
     /// Hosts that are kept out.
@@ -424,6 +430,17 @@ impl Sizes {
             ("collections", "Collections that somebody has a record of", self.collections),
             ("repos_to_reindex", "Repos to be fetched again since the filter was widened", self.repos_to_reindex),
             ("held_events", "Live events that wait for their repo", self.held_events),
+            (
+                "host_lag_seconds",
+                "How far the connected firehose that is furthest behind is, by its events' own time; 0 when all are quiet or up to date",
+                size(self.host_lag_seconds),
+            ),
+            (
+                "lagging_hosts",
+                "Connected firehoses that are more than ten minutes behind",
+                size(self.lagging_hosts as u64),
+            ),
+            ("lag_events", "Events that were read from firehoses and are not stored yet", size(self.lag_events as u64)),
             ("connected_firehoses", "Firehoses connected now", self.connected_firehoses),
             ("blocked_hosts", "Hosts that the operator keeps out", self.blocked_hosts),
             ("domain_bans", "Domains whose hosts the operator keeps out", self.domain_bans),

@@ -17,6 +17,7 @@ mod failure;
 mod forget;
 mod held;
 mod hosts;
+mod lag;
 mod limits;
 mod list;
 mod lists;
@@ -59,6 +60,7 @@ pub(crate) use direct::{Audit, Direct, Row};
 pub use dump::{DumpCounts, DumpError, dump, restore};
 pub use held::{HeldEvent, Holding};
 pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
+pub use lag::{Followed, LAGGING_SECONDS, Lag, Lags};
 pub use limits::HostLimits;
 pub use list::{DidPage, HostRow, RepoRow};
 pub use meta::Coverage;
@@ -144,6 +146,7 @@ struct Inner {
     /// Higher after every commit that changed a list.
     lists_version: Arc<AtomicU64>,
     limits: Limits,
+    lags: Lags,
 }
 
 /// Who is to look at the rows again. Raised inside a transaction, rung after its commit.
@@ -396,6 +399,11 @@ impl Store {
     /// The bells that are rung after a commit.
     pub fn signals(&self) -> &Signals {
         &self.inner.signals
+    }
+
+    /// How far each firehose is behind.
+    pub fn lags(&self) -> &Lags {
+        &self.inner.lags
     }
 
     /// The configured filter.

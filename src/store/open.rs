@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
 use super::failure::Failure;
+use super::lag::Lags;
 use super::schedule::follow_clock_back;
 use super::seen::Seen;
 use super::wal::BUSY_TIMEOUT;
@@ -178,6 +179,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
             instance_id,
             lists_version,
             limits: config.limits,
+            lags: Lags::default(),
         }),
     })
 }

@@ -12,12 +12,14 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::Subscriber;
+use super::frame;
 use super::rate::SharedRate;
 use super::verify::{self, Batch, Notice};
 use super::watermark::{Step, Watermark};
+use crate::clock::now_micros;
 use crate::host::{FirehoseSocket, HostError, full_jitter};
 use crate::index::{self, Event, Ingested};
-use crate::store::{Durability, HostId, StoreError, Tx, TxResult};
+use crate::store::{Durability, Followed, HostId, StoreError, Tx, TxResult};
 use crate::syntax::{Host, printable};
 
 const BATCH_FRAMES: usize = 1024;
@@ -62,6 +64,7 @@ pub(super) async fn follow(
     shutdown: CancellationToken,
 ) -> Result<(), StoreError> {
     let timing = subscriber.timing;
+    let lag = subscriber.store.lags().follow(host_id);
     let mut failures = 0;
     // The cursor at which the last connection died.
     let mut died_at = None;
@@ -86,8 +89,10 @@ pub(super) async fn follow(
                 }
                 subscriber.metrics.firehose_connect("connected");
                 tracing::info!(%host, "firehose connected");
+                lag.connected();
                 let mut connection = Connection {
                     subscriber: &subscriber,
+                    lag: &lag,
                     host: &host,
                     host_id,
                     socket,
@@ -101,6 +106,7 @@ pub(super) async fn follow(
                 }
             }
         };
+        lag.disconnected();
         if matches!(ended, Ended::Shutdown) {
             return Ok(());
         }
@@ -171,6 +177,7 @@ async fn note_end(
 /// An open firehose.
 struct Connection<'a> {
     subscriber: &'a Subscriber,
+    lag: &'a Followed,
     host: &'a Host,
     host_id: HostId,
     socket: FirehoseSocket,
@@ -211,10 +218,10 @@ impl Connection<'_> {
                 () = tokio::time::sleep_until(heard + timing.dead_after) => return Ok(Ended::Silent(timing.dead_after)),
             };
             let most = pace.unwrap_or(1).min(BATCH_FRAMES);
-            let Gathered { frames, messages, size_bytes, ended } =
+            let Gathered { frames, messages, size_bytes, drained, ended } =
                 gather(self.subscriber, &mut self.socket, first, most).await;
             self.rate.lock().took(messages, size_bytes, Instant::now());
-            let refused = if frames.is_empty() { None } else { self.take_in(frames).await? };
+            let refused = if frames.is_empty() { None } else { self.take_in(frames, drained).await? };
             if let Some(ended) = refused.or(ended) {
                 return Ok(ended);
             }
@@ -230,6 +237,7 @@ impl Connection<'_> {
         match allowance {
             Err(wait) => {
                 self.paused_at = Some(now);
+                self.lag.paused();
                 self.subscriber.metrics.firehose_paused(wait);
             }
             Ok(_) => self.paused_at = self.paused_at.filter(|at| now - *at < SLOWED_FOR),
@@ -245,8 +253,10 @@ impl Connection<'_> {
     }
 
     /// Verifies a batch, and commits its outcomes with the cursor. Answers whether the host refused to go on.
-    async fn take_in(&mut self, frames: Vec<Bytes>) -> Result<Option<Ended>, StoreError> {
+    async fn take_in(&mut self, frames: Vec<Bytes>, drained: bool) -> Result<Option<Ended>, StoreError> {
         let (host, host_id) = (self.host, self.host_id);
+        let age_of = |frame: Option<&Bytes>| Some((now_micros() / 1000) as i64 - frame::time_millis(frame?)?);
+        self.lag.read(frames.len(), drained, age_of(frames.first()), age_of(frames.last()));
         let Batch { events, seqs, notices, kinds } = verify::batch(self.subscriber, host_id, frames).await?;
         let step = self.watermark.take_in(&seqs);
         if step.restarted {
@@ -258,6 +268,7 @@ impl Connection<'_> {
             .store
             .write(Durability::Replayable, move |tx| commit_batch(tx, host_id, events, step, outdated))
             .await?;
+        self.lag.stored();
         for (kind, verdict) in kinds.iter().zip(&ingested.verdicts) {
             self.subscriber.metrics.event(*kind, verdict.label());
         }
@@ -315,6 +326,8 @@ struct Gathered {
     /// Frames, and whatever else was sent.
     messages: usize,
     size_bytes: usize,
+    /// Whether the socket had no more.
+    drained: bool,
     ended: Option<Ended>,
 }
 
@@ -331,7 +344,7 @@ async fn gather(
     first: Option<Result<WsMessage, WsError>>,
     most: usize,
 ) -> Gathered {
-    let mut gathered = Gathered { frames: Vec::new(), messages: 0, size_bytes: 0, ended: None };
+    let mut gathered = Gathered { frames: Vec::new(), messages: 0, size_bytes: 0, drained: false, ended: None };
     let mut message = first;
     loop {
         gathered.messages += 1;
@@ -351,7 +364,7 @@ async fn gather(
         }
         message = match socket.next().now_or_never() {
             Some(message) => message,
-            None => return gathered,
+            None => return Gathered { drained: true, ..gathered },
         };
     }
 }

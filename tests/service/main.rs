@@ -27,6 +27,7 @@ mod index;
 mod installing;
 mod internal;
 mod kills;
+mod lag;
 mod listing;
 mod live;
 mod migrations;

@@ -39,6 +39,9 @@ pub(super) struct Facts {
     pub blocked_hosts: i64,
     pub firehoses_down: i64,
     pub down_example: Option<(String, Option<String>)>,
+    pub lagging_hosts: usize,
+    /// The furthest behind, and by how many seconds.
+    pub lag_example: Option<(String, u64)>,
     pub new_hosts: i64,
     pub longest_wait_ms: i64,
     pub waiting_accounts: i64,
@@ -86,6 +89,17 @@ pub(super) fn judge(facts: &Facts) -> Health {
             } else {
                 "A host that is gone for good can be forgotten; the others are dialled again by themselves, at most an hour apart."
             },
+        );
+    }
+    if let Some((hostname, seconds)) = &facts.lag_example {
+        let behind = format!("{hostname} is {} behind", in_words(*seconds as i64 * 1000));
+        find(
+            Level::Warn,
+            match facts.lagging_hosts {
+                ..=1 => format!("{behind}: its events are taken in late."),
+                others => format!("{others} hosts are read late, for example {behind}."),
+            },
+            "After a pause this mends itself. Where it does not: is this machine's processor or disk busy, or does a limit slow the host?",
         );
     }
     if facts.longest_wait_ms > QUEUE_PATIENCE_MS && !facts.disk_full {
@@ -212,6 +226,7 @@ mod tests {
             Facts { disk_full: true, ..well() },
             Facts { firehoses_down: 2, down_example: down.clone(), ..well() },
             Facts { firehoses_down: 12, down_example: down, ..well() },
+            Facts { lagging_hosts: 1, lag_example: Some(("a.example.com".to_owned(), 3_600)), ..well() },
             Facts { longest_wait_ms: 3_600_000, ..well() },
             Facts { clock_is_behind: true, ..well() },
             Facts { waiting_accounts: 1, ..well() },

@@ -131,12 +131,20 @@ function judge(host) {
   return ["not followed", "bad", 4, host.state_since];
 }
 
+// How far behind its host a firehose is, in time and in events.
+function lagWords({ lag, connected }) {
+  if (!connected || !lag) return "–";
+  if (lag.seconds === null) return "no event yet";
+  const events = lag.events ? `${count(lag.events)}${lag.more ? " or more" : ""} events` : lag.more && lag.seconds ? "more to read" : null;
+  return [lag.seconds ? span(lag.seconds * 1000) : null, events].filter(Boolean).join(", ") || "none";
+}
+
 const COLUMNS = [
   { key: "hostname", name: "Host", value: (host) => host.hostname },
   { key: "trouble", name: "State", value: (host) => host.judged[2] },
   { key: "since", name: "Since", number: true, value: (host) => host.judged[3] ?? 0, text: (host) => span(now() - host.judged[3]) },
-  { key: "lag", name: "Last event", number: true, value: (host) => host.last_event_at ?? 0, text: (host) => ago(host.last_event_at) },
-  { key: "cursor", name: "Cursor", number: true, value: (host) => host.cursor ?? -1, text: (host) => (host.cursor === null ? "–" : count(host.cursor)) },
+  { key: "lag", name: "Lag", number: true, value: (host) => (host.lag ? (host.lag.seconds ?? -1) + host.lag.events / 1e6 : -2), text: lagWords },
+  { key: "event", name: "Last event", number: true, value: (host) => host.last_event_at ?? 0, text: (host) => ago(host.last_event_at) },
   { key: "repos", name: "Accounts", number: true, value: (host) => host.repos, text: (host) => count(host.repos) },
   { key: "records", name: "Records", number: true, value: (host) => host.records, text: (host) => count(host.records) },
   { key: "queue", name: "Waiting", number: true, value: (host) => host.queue.pending + host.queue.in_progress + host.queue.failed, text: (host) => count(host.queue.pending + host.queue.in_progress + host.queue.failed) },
@@ -315,6 +323,7 @@ function openHost(hostname) {
     ["Records", `${count(host.records)}, ${bytes(host.record_bytes)} as JSON`],
     ["Truncated repos", host.truncated_repos || null],
     ["Events", `${count(host.events_since_start)} since signpost was started, the last one ${ago(host.last_event_at)}`],
+    ["Lag", lagWords(host)],
     ["Cursor", host.cursor === null ? "none yet" : host.cursor],
     ["Jobs", `${count(host.queue.pending)} wait, ${count(host.queue.in_progress)} in progress, ${count(host.queue.failed)} failed and are tried again`],
     ["Waiting accounts", host.waiting_accounts.join(", ")],
