@@ -37,7 +37,7 @@ mod tests;
 pub use connections::ConnectionLimits;
 pub use internal::{Phase, Readiness, internal_router};
 pub use operator::History;
-pub use router::public_router;
+pub use router::PublicService;
 pub use server::serve;
 
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::body::HttpBody;
-use axum::http::{Method, Uri};
+use axum::http::Method;
+use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 
 use crate::metrics::Lines;
@@ -17,7 +18,7 @@ const LONGEST_QUERY: usize = 500;
 static LINES: Lines = Lines::a_minute(10);
 
 /// Takes note of an answer, and tells of it when it was slow.
-pub(super) fn note(verb: &Method, asked: &Uri, response: &Response, took: Duration, spent: Spent) {
+pub(super) fn note(verb: &Method, asked: Option<&PathAndQuery>, response: &Response, took: Duration, spent: Spent) {
     let in_database = spent.waiting + spent.reading + spent.writing;
     // What a client sends with its request comes as slowly as it likes.
     let counts = if verb == Method::POST { in_database } else { took };
@@ -27,7 +28,7 @@ pub(super) fn note(verb: &Method, asked: &Uri, response: &Response, took: Durati
     let Some(left_out) = LINES.take() else { return };
     let elsewhere = took.saturating_sub(in_database);
     tracing::warn!(
-        asked = printable(&asked.to_string(), LONGEST_QUERY),
+        asked = asked.map(|asked| printable(asked.as_str(), LONGEST_QUERY)),
         status = response.status().as_u16(),
         reason = reason(spent, elsewhere),
         took_ms = took.as_millis() as u64,

@@ -126,7 +126,11 @@ async fn a_repo_that_takes_long_has_a_line_with_its_reason() {
     let lines = log.lines();
     let [line] = of(&lines, "a repo took long")[..] else { panic!("{lines:#?}") };
     assert_eq!((&line["host"], &line["did"]), (&json!(host.name()), &json!(did)), "{line}");
-    assert_eq!((&line["outcome"], &line["records"], &line["left_out"]), (&json!("done"), &json!(1), &json!(0)), "{line}");
+    assert_eq!(
+        (&line["outcome"], &line["records"], &line["left_out"]),
+        (&json!("done"), &json!(1), &json!(0)),
+        "{line}"
+    );
     assert!(line["reason"].is_string() && line["bytes"].as_u64() > Some(0), "{line}");
     let steps = ["asking", "identity", "waiting", "downloading", "memory", "verifying", "writing"];
     let sum: u64 = steps.iter().map(|step| line[format!("{step}_ms")].as_u64().unwrap()).sum();
