@@ -116,33 +116,33 @@ pub(super) fn judge(facts: &Facts) -> Health {
             "Set the clock right (timedatectl set-ntp true).",
         );
     }
-    if facts.waiting_accounts > 0 {
-        find(
-            Level::Warn,
-            format!("{} accounts wait because their host is at its limit.", facts.waiting_accounts),
+    let (waiting, slowed) = (facts.waiting_accounts, facts.slowed_hosts);
+    let (truncated, reindex) = (facts.truncated_repos, facts.repos_to_reindex);
+    for (count, sentence, advice) in [
+        (
+            waiting,
+            format!("{waiting} accounts wait because their host is at its limit."),
             "Raise the limit of a host that you trust: signpost admin limits HOST --accounts NUMBER.",
-        );
-    }
-    if facts.slowed_hosts > 0 {
-        find(
-            Level::Warn,
-            format!("{} hosts send more events than their limits let through.", facts.slowed_hosts),
+        ),
+        (
+            slowed,
+            format!("{slowed} hosts send more events than their limits let through."),
             "They are read more slowly and lose nothing; raise the limits of a host that you trust.",
-        );
-    }
-    if facts.truncated_repos > 0 {
-        find(
-            Level::Warn,
-            format!("A limit keeps some records of {} repos out.", facts.truncated_repos),
+        ),
+        (
+            truncated,
+            format!("A limit keeps some records of {truncated} repos out."),
             "See --max-records-per-repo and its neighbours; a raised limit is made use of at the next comparison.",
-        );
-    }
-    if facts.repos_to_reindex > 0 {
-        find(
-            Level::Warn,
-            format!("The filter grew: {} repos are still to be fetched again.", facts.repos_to_reindex),
+        ),
+        (
+            reindex,
+            format!("The filter grew: {reindex} repos are still to be fetched again."),
             "Lists of the new collections answer 503 until then; wait.",
-        );
+        ),
+    ] {
+        if count > 0 {
+            find(Level::Warn, sentence, advice);
+        }
     }
     // The first of the worst.
     let worst = found.iter().map(|(level, ..)| *level).max_by_key(|level| *level as u8);

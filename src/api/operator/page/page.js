@@ -32,6 +32,10 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+function rate(n) {
+  return n >= 10 ? count(Math.round(n)) : n === 0 ? "0" : n.toFixed(1);
+}
+
 function bytes(n) {
   if (n === null || n === undefined) return "?";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -67,7 +71,7 @@ function showStatus() {
     ["Hosts followed", count(h.followed), `of ${count(h.total)}${h.blocked ? `, ${count(h.blocked)} blocked` : ""}`],
     ["Accounts", count(repos.active), repos.inactive ? `and ${count(repos.inactive)} inactive` : "active"],
     ["Records", count(status.records), `in ${count(status.collections)} ${status.collections === 1 ? "collection" : "collections"}`],
-    ["Events", rates.events >= 10 ? count(Math.round(rates.events)) : rates.events.toFixed(1), "a second, last minute"],
+    ["Events a second", rate(rates.events), "last minute"],
     ["Waiting to be fetched", count(queue.pending + queue.in_progress), queue.failed ? `and ${count(queue.failed)} for another try` : "repos and hosts"],
     ["Database", bytes(database.bytes + database.wal_bytes), database.free_bytes === null ? "" : `${bytes(database.free_bytes)} free`],
   ];
@@ -244,8 +248,12 @@ function showChart({ step_seconds, ended_at, outcomes, counts }) {
     top.forEach((value, step) => { below[step] = value; });
   });
   draw("line", { class: "axis", x1: left, x2: width, y1: height - bottom, y2: height - bottom });
-  draw("text", { x: 0, y: 14 }, most >= 10 ? count(Math.round(most)) : most.toFixed(1));
-  draw("text", { x: 0, y: 27 }, "a second");
+  if (all === 0) {
+    draw("text", { x: (left + width) / 2, y: (height - bottom) / 2, "text-anchor": "middle" }, "No event came in this time.");
+  } else {
+    draw("text", { x: 0, y: 14 }, rate(most));
+    draw("text", { x: 0, y: 27 }, "a second");
+  }
   draw("text", { x: left, y: height - 4 }, "an hour ago");
   draw("text", { x: width, y: height - 4, "text-anchor": "end" }, "now");
   at("chart").replaceChildren(svg);
