@@ -11,6 +11,7 @@ use axum::http::header::HOST;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::words::many;
 use super::{
     Api, get_host_status, get_latest_commit, get_repo_status, list_hosts, list_repos, list_repos_by_collection,
     request_crawl,
@@ -68,21 +69,7 @@ fn origin(api: &Api, headers: &HeaderMap) -> String {
     called.map_or_else(|| "https://THIS-HOST".to_owned(), |host| host.origin())
 }
 
-/// `1234567` as `1,234,567`.
-fn grouped(count: i64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn counted(totals: Option<Totals>) -> String {
-    let many = |count: i64, one: &str| format!("{} {one}{}", grouped(count), if count == 1 { "" } else { "s" });
     totals.map_or_else(String::new, |Totals { hosts, repos, records }| {
         format!(
             "It follows {} with {}, and knows {} of these collections.\n\n",

@@ -33,6 +33,7 @@ mod slow;
 mod surface;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use connections::ConnectionLimits;
 pub use internal::{Phase, Readiness, internal_router};

@@ -119,6 +119,29 @@ async fn a_host_that_fails_is_told_in_words_and_heals_before_the_eyes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_behind_stands_among_those_with_a_problem_until_it_has_caught_up() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let (late, dids) = hold(&network, 1);
+    let (well, _) = hold(&network, 2);
+    for host in [&well, &late] {
+        signpost.request_crawl(host).await;
+    }
+    signpost.await_truth(&network).await;
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#sentence", "2 hosts are followed").await;
+    late.fault(Fault::HourOld, FaultScope::Next(1));
+    drop(late.put_record(&dids[0], CAPTAIN, "self", json!({ "owner": "of an hour ago" })));
+    browser.until_text("#host-table tbody tr", "followed, behind").await;
+    let row = browser.text("#host-table tbody tr").await;
+    assert!(row.contains(late.name()) && row.contains("60 min"), "{row}");
+    browser.until_text("#sentence", "is 60 minutes behind").await;
+    browser.picture("behind").await;
+    browser.until_text("#sentence", "2 hosts are followed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_changes_something_asks_for_the_token_and_then_asks_once_more() {
     let network = Network::start().await;
     let signpost = start(&network);
@@ -170,6 +193,50 @@ async fn what_changes_something_asks_for_the_token_and_then_asks_once_more() {
     assert_eq!(serde_json::from_slice::<Value>(&listed.body).unwrap()["repos"], json!([]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_only_a_keyboard_gets_everywhere_and_back() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let (host, _) = hold(&network, 1);
+    signpost.request_crawl(&host).await;
+    signpost.await_truth(&network).await;
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#host-table tbody", "followed").await;
+    // The first stop leads past everything to the hosts.
+    browser.press("Tab").await;
+    browser.until("document.activeElement.className === 'skip'").await;
+    browser.press("Enter").await;
+    browser.until("document.activeElement.id === 'hosts'").await;
+    let mut stops = Vec::new();
+    while browser.evaluate("document.activeElement.closest('#host-table tbody') === null").await == true {
+        assert!(stops.len() < 20, "{stops:?}");
+        browser.press("Tab").await;
+        stops.push(browser.evaluate("document.activeElement.id || document.activeElement.innerText").await);
+        // Where one stands is seen.
+        assert_eq!(browser.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none'").await, true);
+    }
+    assert_eq!(stops[..3], ["host-state", "host-filter", "Host"], "{stops:?}");
+    browser.press("Enter").await;
+    browser.until("document.getElementById('detail').open").await;
+    while browser.evaluate("document.activeElement.innerText !== 'Block it'").await == true {
+        browser.press("Tab").await;
+    }
+    browser.press("Enter").await;
+    browser.until("document.activeElement.id === 'token'").await;
+    browser.type_text(TOKEN).await;
+    browser.press("Enter").await;
+    // Who presses Enter once too often has changed nothing.
+    browser.until("document.activeElement.id === 'question-no'").await;
+    browser.press("Enter").await;
+    browser.until("!document.getElementById('question').open").await;
+    browser.until("document.activeElement.innerText === 'Block it'").await;
+    browser.press("Escape").await;
+    browser.until("!document.getElementById('detail').open").await;
+    browser.until(&format!("document.activeElement.innerText === '{}'", host.name())).await;
+    assert_eq!(hosts(&signpost).await[0]["blocked"], false);
+}
+
 /// A socket for each host and each firehose, of both sides: systems begin with 1024.
 fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
@@ -185,21 +252,30 @@ async fn a_thousand_followed_hosts_are_sorted_and_filtered_at_once_and_fit_a_pho
     let mut hosts = Vec::with_capacity(HOSTS);
     for number in 0..HOSTS {
         // One has more than the others.
-        hosts.push(hold(&network, if number == 700 { 12 } else { 1 + number % 3 }).0);
+        hosts.push(hold(&network, if number == 700 { 12 } else { 1 + number % 3 }));
     }
     for some in hosts.chunks(50) {
-        for host in some {
+        for (host, _) in some {
             signpost.request_crawl(host).await;
         }
-        for host in some {
+        for (host, _) in some {
             host.wait_for_subscribers(1).await;
         }
     }
     let mut browser = Browser::start().await;
     browser.open(signpost.internal_url(), 1280, 900).await;
     browser.until_text("#host-count", "1,000 hosts").await;
-    browser.until_text("#sentence", "1000 hosts are followed, nothing waits.").await;
+    browser.until_text("#sentence", "1,000 hosts are followed, nothing waits.").await;
+    // They are alive: each writes something.
+    for (host, dids) in &hosts {
+        drop(host.put_record(&dids[0], CAPTAIN, "self", json!({ "owner": "somebody else" })));
+    }
+    browser.until("[...hosts.values()].every((host) => host.lag?.seconds === 0 && host.last_event_at)").await;
+    browser.until_text("#legend", "1,000 applied").await;
     browser.picture("thousand").await;
+    browser.evaluate("document.getElementById('crawling').scrollIntoView()").await;
+    browser.picture("thousand-events").await;
+    browser.evaluate("window.scrollTo(0, 0)").await;
     // How long the page's own thread is kept by a key that is pressed in the filter.
     let took = browser
         .evaluate(
@@ -208,11 +284,11 @@ async fn a_thousand_followed_hosts_are_sorted_and_filtered_at_once_and_fit_a_pho
         )
         .await;
     eprintln!("filter and draw 1,000 hosts: {took} ms");
-    let with_a_7 = hosts.iter().filter(|host| host.name().contains('7')).count();
+    let with_a_7 = hosts.iter().filter(|(host, _)| host.name().contains('7')).count();
     browser.until_text("#host-count", &format!("{with_a_7} of 1,000 hosts")).await;
     browser.evaluate("(() => { document.getElementById('host-filter').value = ''; showHosts(); })()").await;
     browser.click("#host-table thead [data-key=sort-records]").await;
-    let most = hosts[700].name();
+    let most = hosts[700].0.name();
     browser.until(&format!("document.querySelector('#host-table tbody tr').innerText.includes('{most}')")).await;
 
     browser.resize(390, 844).await;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::api::words::{grouped, many};
+
 /// After so long a job that is due should have been begun.
 const QUEUE_PATIENCE_MS: i64 = 15 * 60 * 1000;
 
@@ -78,10 +80,13 @@ pub(super) fn judge(facts: &Facts) -> Health {
         find(
             if all { Level::Bad } else { Level::Warn },
             match (all, facts.firehoses_down) {
-                (true, down) => format!("None of {down} hosts can be followed, for example {hostname}{why}."),
+                (true, down) => {
+                    format!("None of {} hosts can be followed, for example {hostname}{why}.", grouped(down))
+                }
                 (false, 1) => format!("{hostname} cannot be followed{why}."),
                 (false, down) => {
-                    format!("{down} of {followable} hosts cannot be followed, for example {hostname}{why}.")
+                    let (down, all) = (grouped(down), grouped(followable));
+                    format!("{down} of {all} hosts cannot be followed, for example {hostname}{why}.")
                 }
             },
             if all {
@@ -97,7 +102,7 @@ pub(super) fn judge(facts: &Facts) -> Health {
             Level::Warn,
             match facts.lagging_hosts {
                 ..=1 => format!("{behind}: its events are taken in late."),
-                others => format!("{others} hosts are read late, for example {behind}."),
+                others => format!("{} hosts are read late, for example {behind}.", grouped(others as i64)),
             },
             "After a pause this mends itself. Where it does not: is this machine's processor or disk busy, or does a limit slow the host?",
         );
@@ -121,22 +126,22 @@ pub(super) fn judge(facts: &Facts) -> Health {
     for (count, sentence, advice) in [
         (
             waiting,
-            format!("{waiting} accounts wait because their host is at its limit."),
+            format!("{} because their host is at its limit.", one_or_many(waiting, "account waits", "accounts wait")),
             "Raise the limit of a host that you trust: signpost admin limits HOST --accounts NUMBER.",
         ),
         (
             slowed,
-            format!("{slowed} hosts send more events than their limits let through."),
+            format!("{} more events than their limits let through.", one_or_many(slowed, "host sends", "hosts send")),
             "They are read more slowly and lose nothing; raise the limits of a host that you trust.",
         ),
         (
             truncated,
-            format!("A limit keeps some records of {truncated} repos out."),
+            format!("A limit keeps some records of {} out.", many(truncated, "repo")),
             "See --max-records-per-repo and its neighbours; a raised limit is made use of at the next comparison.",
         ),
         (
             reindex,
-            format!("The filter grew: {reindex} repos are still to be fetched again."),
+            format!("The filter grew: {} still to be fetched again.", one_or_many(reindex, "repo is", "repos are")),
             "Lists of the new collections answer 503 until then; wait.",
         ),
     ] {
@@ -164,15 +169,19 @@ pub(super) fn judge(facts: &Facts) -> Health {
 }
 
 fn all_is_well(facts: &Facts, followed: i64) -> String {
+    let hosts = one_or_many(followed, "host is", "hosts are");
     match (facts.hosts, facts.repos_waiting) {
         (0, _) => "All is well, and no host has announced itself yet.".to_owned(),
-        (_, 0) => format!("All is well: {} followed, nothing waits.", hosts(followed)),
-        (_, waiting) => format!("All is well: {} followed, {waiting} repos are on their way.", hosts(followed)),
+        (_, 0) => format!("All is well: {hosts} followed, nothing waits."),
+        (_, waiting) => {
+            let repos = one_or_many(waiting, "repo is on its way", "repos are on their way");
+            format!("All is well: {hosts} followed, {repos}.")
+        }
     }
 }
 
-fn hosts(count: i64) -> String {
-    if count == 1 { "1 host is".to_owned() } else { format!("{count} hosts are") }
+fn one_or_many(count: i64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 fn in_words(milliseconds: i64) -> String {

@@ -1,6 +1,9 @@
 
 "use strict";
-const SHOWN_AT_FIRST = 200;
+// The rest of the page is not far below, also for who goes by keyboard.
+const SHOWN_AT_FIRST = 25;
+// The same from which the sentence at the top tells of it.
+const LAGGING_SECONDS = 600;
 const COLLECTIONS_EVERY_MS = 10_000;
 const OUTCOME_WORDS = {
   applied: "applied", held: "held until their repo is fetched", fetch: "caused a fetch",
@@ -130,6 +133,7 @@ function judge(host) {
   if (host.blocked) return ["blocked", "", 1, host.state_since];
   if (host.slowed_since) return ["followed, slowed by its limits", "warn", 2, host.slowed_since];
   if (host.connected && host.waiting) return ["followed, at its limit", "warn", 2, host.connected_since];
+  if (host.connected && host.lag?.seconds > LAGGING_SECONDS) return ["followed, behind", "warn", 2, host.connected_since];
   if (host.connected) return ["followed", "good", 0, host.connected_since];
   if (host.state === "new") return [host.last_error ? "never reached" : "new", host.last_error ? "bad" : "warn", host.last_error ? 3 : 1, host.state_since];
   return ["not followed", "bad", 4, host.state_since];
