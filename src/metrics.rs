@@ -4,8 +4,11 @@
 //! crate. Labels are bounded: an enum or a `&'static str`, never a DID or a host's name. What the database
 //! knows is not counted here a second time: it comes in as `Sizes` at each scrape.
 
+mod lines;
 #[cfg(test)]
 mod tests;
+
+pub use lines::Lines;
 
 use std::fmt;
 use std::hash::Hash;
