@@ -164,11 +164,20 @@ pub(super) fn judge(facts: &Facts) -> Health {
 }
 
 fn all_is_well(facts: &Facts, followed: i64) -> String {
-    match (facts.hosts, facts.repos_waiting) {
-        (0, _) => "All is well, and no host has announced itself yet.".to_owned(),
-        (_, 0) => format!("All is well: {} followed, nothing waits.", hosts(followed)),
-        (_, waiting) => format!("All is well: {} followed, {waiting} repos are on their way.", hosts(followed)),
+    if facts.hosts == 0 {
+        return "All is well, and no host has announced itself yet.".to_owned();
     }
+    let work = match facts.repos_waiting {
+        0 => "nothing waits".to_owned(),
+        waiting => format!("{waiting} repos are on their way"),
+    };
+    // Anybody may announce a name that nobody answers at: no reason to worry, but to whoever has just announced his own.
+    let silent = match facts.new_hosts {
+        0 => String::new(),
+        1 => "; one that was announced has not answered yet".to_owned(),
+        new => format!("; {new} that were announced have not answered yet"),
+    };
+    format!("All is well: {} followed, {work}{silent}.", hosts(followed))
 }
 
 fn hosts(count: i64) -> String {
@@ -197,6 +206,11 @@ mod tests {
         assert_eq!((health.level, health.advice.len()), (Level::Good, 0));
         assert_eq!(health.sentence, "All is well: 12 hosts are followed, nothing waits.");
         assert_eq!(judge(&Facts::default()).sentence, "All is well, and no host has announced itself yet.");
+        let silent = judge(&Facts { hosts: 1, new_hosts: 1, ..Facts::default() });
+        assert_eq!(
+            silent.sentence,
+            "All is well: 0 hosts are followed, nothing waits; one that was announced has not answered yet."
+        );
         let busy = judge(&Facts { hosts: 1, repos_waiting: 7, ..Facts::default() });
         assert_eq!(busy.sentence, "All is well: 1 host is followed, 7 repos are on their way.");
     }
