@@ -169,15 +169,20 @@ pub(super) fn judge(facts: &Facts) -> Health {
 }
 
 fn all_is_well(facts: &Facts, followed: i64) -> String {
-    let hosts = one_or_many(followed, "host is", "hosts are");
-    match (facts.hosts, facts.repos_waiting) {
-        (0, _) => "All is well, and no host has announced itself yet.".to_owned(),
-        (_, 0) => format!("All is well: {hosts} followed, nothing waits."),
-        (_, waiting) => {
-            let repos = one_or_many(waiting, "repo is on its way", "repos are on their way");
-            format!("All is well: {hosts} followed, {repos}.")
-        }
+    if facts.hosts == 0 {
+        return "All is well, and no host has announced itself yet.".to_owned();
     }
+    let work = match facts.repos_waiting {
+        0 => "nothing waits".to_owned(),
+        waiting => one_or_many(waiting, "repo is on its way", "repos are on their way"),
+    };
+    // Anybody may announce a name that nobody answers at: no reason to worry, but to whoever has just announced his own.
+    let silent = match facts.new_hosts {
+        0 => String::new(),
+        1 => "; one that was announced has not answered yet".to_owned(),
+        new => format!("; {} that were announced have not answered yet", grouped(new)),
+    };
+    format!("All is well: {} followed, {work}{silent}.", one_or_many(followed, "host is", "hosts are"))
 }
 
 fn one_or_many(count: i64, one: &str, many: &str) -> String {
@@ -206,6 +211,11 @@ mod tests {
         assert_eq!((health.level, health.advice.len()), (Level::Good, 0));
         assert_eq!(health.sentence, "All is well: 12 hosts are followed, nothing waits.");
         assert_eq!(judge(&Facts::default()).sentence, "All is well, and no host has announced itself yet.");
+        let silent = judge(&Facts { hosts: 1, new_hosts: 1, ..Facts::default() });
+        assert_eq!(
+            silent.sentence,
+            "All is well: 0 hosts are followed, nothing waits; one that was announced has not answered yet."
+        );
         let busy = judge(&Facts { hosts: 1, repos_waiting: 7, ..Facts::default() });
         assert_eq!(busy.sentence, "All is well: 1 host is followed, 7 repos are on their way.");
     }
