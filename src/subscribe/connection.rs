@@ -284,7 +284,7 @@ impl Connection<'_> {
     async fn take_in(&mut self, frames: Vec<Bytes>, drained: bool) -> Result<Option<Ended>, StoreError> {
         let (host, host_id) = (self.host, self.host_id);
         let age_of = |frame: Option<&Bytes>| Some((now_micros() / 1000) as i64 - frame::time_millis(frame?)?);
-        self.lag.read(frames.len(), drained, age_of(frames.first()), age_of(frames.last()));
+        self.lag.read(frames.len(), drained, || age_of(frames.first()), age_of(frames.last()));
         let Batch { events, seqs, notices, kinds } = verify::batch(self.subscriber, host_id, frames).await?;
         let step = self.watermark.take_in(&seqs);
         if step.restarted && self.trouble.tells(Habit::Loses, Instant::now()) {
