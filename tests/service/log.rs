@@ -1,7 +1,6 @@
 //! What stands in the log: a quiet day is a few lines, and what a line is about stands in fields of its own.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::Duration;
 
 use fake_network::{Damage, FakeHost, Fault, FaultScope, Network};
@@ -13,39 +12,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::await_condition::await_condition;
 use crate::process::{Options, Process, output, signpost};
 use crate::signpost::{Signpost, comparing, impatient};
+use crate::thread_log::{self, Sink, heard, lines};
 use crate::{CAPTAIN, LIST_REPOS, POST};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// What is logged on this thread, where a service in this process runs with all its tasks, as `--log-format json` writes it.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn start() -> (Log, impl Drop) {
-        let log = Log::default();
-        let writer = log.clone();
-        (log, logging::json(logging::default_levels(), move || writer.clone()).set_default())
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        lines(&String::from_utf8(self.0.lock().unwrap().clone()).unwrap())
-    }
-}
-
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+/// From now on, what this thread logs is kept, as `--log-format json` writes it.
+fn listen() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| logging::json(logging::default_levels(), || Sink).init());
+    thread_log::listen();
 }
 
 fn of<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
@@ -58,7 +34,7 @@ fn put(host: &FakeHost, did: &str, collection: &str, number: usize) {
 
 #[tokio::test]
 async fn a_day_in_small_is_a_few_lines_however_often_a_host_blinks() {
-    let (log, _ends) = Log::start();
+    listen();
     let network = Network::start().await;
     let signpost = Signpost::start_with(&network, comparing()).await;
     let hosts: Vec<(FakeHost, Vec<String>)> = (0..4)
@@ -95,7 +71,7 @@ async fn a_day_in_small_is_a_few_lines_however_often_a_host_blinks() {
     assert!(signpost.firehose_connects("connected").await >= 50.0);
     signpost.end().await;
 
-    let lines = log.lines();
+    let lines = heard();
     let names: Vec<&str> = hosts.iter().map(|(host, _)| host.name()).collect();
     for message in ["new host", "the host is followed from now on"] {
         let mut told: Vec<&str> = of(&lines, message).iter().map(|line| line["host"].as_str().unwrap()).collect();
@@ -112,7 +88,7 @@ async fn a_day_in_small_is_a_few_lines_however_often_a_host_blinks() {
 
 #[tokio::test]
 async fn a_repo_that_takes_long_has_a_line_with_its_reason() {
-    let (log, _ends) = Log::start();
+    listen();
     let network = Network::start().await;
     let mut timing = impatient();
     timing.crawl.slow_after = Duration::ZERO;
@@ -124,7 +100,7 @@ async fn a_repo_that_takes_long_has_a_line_with_its_reason() {
     signpost.await_truth(&network).await;
     signpost.end().await;
 
-    let lines = log.lines();
+    let lines = heard();
     let [line] = of(&lines, "a repo took long")[..] else { panic!("{lines:#?}") };
     assert_eq!((&line["host"], &line["did"]), (&json!(host.name()), &json!(did)), "{line}");
     assert_eq!(

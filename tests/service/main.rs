@@ -43,6 +43,7 @@ mod signpost;
 mod stream;
 mod supervisor;
 mod surface;
+mod thread_log;
 mod upgrade;
 mod verdicts;
 

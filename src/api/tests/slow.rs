@@ -1,6 +1,6 @@
 //! Slow requests in the log.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Once, mpsc};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,44 +10,21 @@ use crate::cli::logging;
 
 use super::*;
 
-/// The log of this thread, as JSON.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn lines(&self) -> Vec<Value> {
-        let bytes = self.0.lock().unwrap().clone();
-        bytes
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect()
-    }
-}
+#[path = "../../../tests/service/thread_log.rs"]
+mod thread_log;
 
 #[tokio::test]
 async fn a_slow_request_says_what_was_asked_and_where_the_time_went() {
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let log = Log::default();
-    let writer = log.clone();
-    let _ends = logging::json(logging::default_levels(), move || writer.clone()).set_default();
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| logging::json(logging::default_levels(), || thread_log::Sink).init());
+    thread_log::listen();
     let world = World::new("io.atcr.*");
     world.repos(2, &[CAPTAIN]).await;
     let asked = "listRepos?limit=1";
     assert_eq!(world.query(asked).await.dids().len(), 1);
-    assert_eq!(log.lines(), Vec::<Value>::new(), "it was quick");
+    assert_eq!(thread_log::heard(), Vec::<Value>::new(), "it was quick");
 
     // All readers are busy, until nobody holds the gate.
     let (gate, busy) = mpsc::channel::<()>();
@@ -67,7 +44,7 @@ async fn a_slow_request_says_what_was_asked_and_where_the_time_went() {
     let (answer, others) = tokio::join!(query, reads);
     assert_eq!(answer.dids().len(), 1);
     assert!(others.iter().all(Result::is_ok));
-    let lines = log.lines();
+    let lines = thread_log::heard();
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!((&line["level"], &line["message"]), (&json!("WARN"), &json!("a request took long")), "{line}");
     assert_eq!(line["asked"], format!("/xrpc/com.atproto.sync.{asked}"), "{line}");
