@@ -135,7 +135,7 @@ impl Service {
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.
         let stop = CancellationToken::new();
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        parts.spawn(serve(public, api::public_router(api), limits, metrics, stop.clone()));
+        parts.spawn(serve(public, api::PublicService::new(api), limits, metrics, stop.clone()));
         parts.spawn(ingest::run(crawler, subscriber, stop.clone()));
         parts.spawn(watch(supervisor.clone(), store.clone(), stop.clone()));
         readiness.set(Phase::Running);
@@ -207,12 +207,12 @@ async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn serve(
     listener: TcpListener,
-    router: axum::Router,
+    public: api::PublicService,
     limits: ConnectionLimits,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    api::serve(listener, router, limits, Some(metrics), stop).await;
+    api::serve(listener, public, limits, Some(metrics), stop).await;
     Ok(())
 }
 

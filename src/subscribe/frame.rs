@@ -1,6 +1,8 @@
 //! Frames of `com.atproto.sync.subscribeRepos`: two DAG-CBOR objects, a header and a body, read without copying. Fields of the wrong
 //! type count as absent, so that an event that cannot be applied still tells whose repo to fetch.
 
+use std::time::UNIX_EPOCH;
+
 use crate::repo::Link;
 use crate::repo::dag_cbor::{DagCborError, Item, Reader};
 use crate::store::Status;
@@ -139,6 +141,22 @@ struct Fields<'a> {
     name: Option<&'a str>,
     error: Option<&'a str>,
     message: Option<&'a str>,
+}
+
+/// When the host says that it wrote an event (Unix milliseconds). Nothing is decided by it.
+pub fn time_millis(frame: &[u8]) -> Option<i64> {
+    let mut reader = Reader::lenient(frame);
+    header(&mut reader).ok()?;
+    let mut time = None;
+    let read = for_each_key(&mut reader, |reader, key| {
+        match key {
+            "time" => time = field(reader, Reader::text)?,
+            _ => reader.skip()?,
+        }
+        Ok(())
+    });
+    let since_epoch = humantime::parse_rfc3339(time.filter(|_| read.is_ok())?).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since_epoch.as_millis()).ok()
 }
 
 /// Decodes a frame.
