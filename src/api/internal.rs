@@ -158,7 +158,7 @@ async fn ready(State(internal): State<Internal>) -> (StatusCode, Json<Ready>) {
         reasons.push("the disk is full: nothing is taken in until there is space");
     }
     let repos_to_reindex = internal.store.read(|tx| tx.repos_to_reindex()).await.unwrap_or_else(|error| {
-        tracing::error!("not ready: {error}");
+        tracing::error!(%error, "not ready: the database does not answer");
         reasons.push("the database does not answer");
         0
     });

@@ -20,8 +20,9 @@ use tower_service::Service;
 use super::error::ApiError;
 use super::{
     Api, get_host_status, get_latest_commit, get_repo_status, home, list_hosts, list_repos, list_repos_by_collection,
-    request_crawl, surface,
+    request_crawl, slow, surface,
 };
+use crate::store;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const HEALTH: &str = "_health";
@@ -47,9 +48,8 @@ impl PublicService {
     /// With what a store holds.
     pub fn new(api: Api) -> PublicService {
         let api = Arc::new(api);
-        let home = Arc::<str>::from(home::text(&api));
         let routes = other_routes()
-            .route("/", get(async move || home.to_string()))
+            .route("/", get(home::show))
             .layer(surface::compression())
             // Its answers are compressed once for all who ask.
             .merge(list_route())
@@ -63,15 +63,18 @@ impl PublicService {
     async fn answer(mut self, request: Request) -> Response {
         let started = Instant::now();
         let method = label(request.uri().path());
+        let (verb, asked) = (request.method().clone(), request.uri().path_and_query().cloned());
         let mut response = if request.method() == Method::OPTIONS {
             preflight()
         } else {
             let metrics = self.api.metrics.clone();
             let answer = surface::without_panic(&metrics, self.route(method, request));
-            match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-                Ok(response) => response,
-                Err(_) => ApiError::unavailable("RequestTimeout", "the answer took too long", 10).into_response(),
-            }
+            let (answer, spent) = store::measured(tokio::time::timeout(REQUEST_TIMEOUT, answer)).await;
+            let response = answer.unwrap_or_else(|_| {
+                ApiError::unavailable("RequestTimeout", "the answer took too long", 10).into_response()
+            });
+            slow::note(&verb, asked.as_ref(), &response, started.elapsed(), spent);
+            response
         };
         surface::secure(&mut response);
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

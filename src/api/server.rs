@@ -118,7 +118,7 @@ async fn accept(
                 Err(error) if is_the_clients(error.kind()) => {}
                 Err(error) => {
                     if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                        tracing::warn!("cannot accept a connection: {error}");
+                        tracing::warn!(%error, "cannot accept a connection: is the limit on open files too low (LimitNOFILE)?");
                         *said = Some(Instant::now());
                     }
                     // No file descriptor is left: the one that is waited for longest gives its own back.

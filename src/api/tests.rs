@@ -20,6 +20,7 @@ mod repos_and_hosts;
 mod request_crawl;
 mod routes;
 mod server;
+mod slow;
 mod surface;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";

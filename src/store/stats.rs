@@ -65,6 +65,17 @@ pub struct Stats {
     pub queries_cut: u64,
 }
 
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Hosts that answered and are not kept out.
+    pub hosts: i64,
+    /// Their accounts.
+    pub repos: i64,
+    /// Indexed records.
+    pub records: i64,
+}
+
 /// Jobs on repos of one host.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct HostQueue {
@@ -127,6 +138,19 @@ pub struct HostReport {
 }
 
 impl Store {
+    /// How much there is, from what is kept for each host.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        self.query(|tx| {
+            tx.db
+                .prepare_cached(
+                    "SELECT count(*) FILTER (WHERE blocked = 0), ifnull(sum(accounts), 0), ifnull(sum(records), 0)
+                     FROM hosts LEFT JOIN host_usage USING (host_id) WHERE reached_at IS NOT NULL",
+                )?
+                .query_row([], |row| Ok(Totals { hosts: row.get(0)?, repos: row.get(1)?, records: row.get(2)? }))
+        })
+        .await
+    }
+
     /// Gauges for /metrics.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         let disk = &self.inner.disk;

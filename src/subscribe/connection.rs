@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Subscriber;
 use super::frame;
 use super::rate::SharedRate;
+use super::trouble::{self, Habit, Trouble};
 use super::verify::{self, Batch, Notice};
 use super::watermark::{Step, Watermark};
 use crate::clock::now_micros;
@@ -65,6 +66,7 @@ pub(super) async fn follow(
 ) -> Result<(), StoreError> {
     let timing = subscriber.timing;
     let lag = subscriber.store.lags().follow(host_id);
+    let mut trouble = Trouble::default();
     let mut failures = 0;
     // The cursor at which the last connection died.
     let mut died_at = None;
@@ -82,13 +84,20 @@ pub(super) async fn follow(
         let ended = match dialled {
             Err(error) => error.into(),
             Ok(socket) => {
-                let is_open =
-                    subscriber.store.write(Durability::Replayable, move |tx| tx.firehose_connected(host_id)).await?;
+                let (is_first, is_open) = subscriber
+                    .store
+                    .write(Durability::Replayable, move |tx| {
+                        Ok((!tx.ever_connected(host_id)?, tx.firehose_connected(host_id)?))
+                    })
+                    .await?;
                 if !is_open {
                     return Ok(());
                 }
                 subscriber.metrics.firehose_connect("connected");
-                tracing::info!(%host, "firehose connected");
+                match is_first {
+                    true => tracing::info!(%host, "the host is followed from now on"),
+                    false => tracing::debug!(%host, "firehose connected"),
+                }
                 lag.connected();
                 let mut connection = Connection {
                     subscriber: &subscriber,
@@ -98,6 +107,7 @@ pub(super) async fn follow(
                     socket,
                     watermark: Watermark::new(host_cursor),
                     rate: rate.clone(),
+                    trouble: &mut trouble,
                     paused_at: None,
                 };
                 tokio::select! {
@@ -111,12 +121,18 @@ pub(super) async fn follow(
             return Ok(());
         }
         let asked_to_wait = note_end(&subscriber, &host, host_id, &ended, connected).await?;
+        if let Some(lasts) = trouble.ended(Instant::now())
+            && let Some(left_out) = trouble::line()
+        {
+            let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs()));
+            tracing::info!(%host, error = %ended, %lasts, left_out, "the host cannot be followed: it is dialled again by itself");
+        }
         let settled = connected && began.elapsed() >= timing.settled_after;
         failures = if settled { 0 } else { failures + 1 };
         if connected && ended.is_death() {
             // One that lived for long may have come to the poison as well: it is the first to die of it, and never the second.
             let died_before = died_at.filter(|_| !settled);
-            died_at = pass_over_poison(&subscriber, &host, host_id, died_before).await?;
+            died_at = pass_over_poison(&subscriber, &host, host_id, died_before, &mut trouble).await?;
         } else if settled {
             died_at = None;
         }
@@ -142,12 +158,15 @@ async fn pass_over_poison(
     host: &Host,
     host_id: HostId,
     died_before: Option<i64>,
+    trouble: &mut Trouble,
 ) -> Result<Option<i64>, StoreError> {
     let dies_at = subscriber.store.read(move |tx| tx.host_cursor(host_id)).await?;
     if dies_at.is_none() || dies_at != died_before {
         return Ok(dies_at);
     }
-    tracing::warn!(%host, "the firehose died twice at the same cursor: following from live");
+    if trouble.tells(Habit::Loses, Instant::now()) {
+        tracing::info!(%host, "the firehose died twice at the same cursor: it is followed from live, and the host's repos are compared");
+    }
     subscriber.store.write(Durability::Replayable, move |tx| tx.drop_host_cursor(host_id)).await?;
     Ok(None)
 }
@@ -161,7 +180,7 @@ async fn note_end(
     connected: bool,
 ) -> Result<Option<Duration>, StoreError> {
     subscriber.metrics.firehose_connect(ended.label());
-    tracing::info!(%host, error = %ended, "firehose is down");
+    tracing::debug!(%host, error = %ended, "firehose is down");
     let words = ended.to_string();
     let future_cursor = matches!(ended, Ended::Refused { name, .. } if name == "FutureCursor");
     subscriber
@@ -183,6 +202,7 @@ struct Connection<'a> {
     socket: FirehoseSocket,
     watermark: Watermark,
     rate: SharedRate,
+    trouble: &'a mut Trouble,
     /// When it was last paused, as long as the host counts as slowed.
     paused_at: Option<Instant>,
 }
@@ -193,6 +213,7 @@ impl Connection<'_> {
         let mut pings = tokio::time::interval_at(Instant::now() + timing.ping_every, timing.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let settles_at = heard + timing.settled_after;
         loop {
             let pace = self.pace().await?;
             let first = tokio::select! {
@@ -205,6 +226,13 @@ impl Connection<'_> {
                 () = pause(&pace), if pace.is_err() => {
                     // What it sends meanwhile is not looked at: it is not silent.
                     heard = Instant::now();
+                    continue;
+                }
+                () = tokio::time::sleep_until(settles_at), if self.trouble.lasts() => {
+                    if let Some(lasted) = self.trouble.over(Instant::now()) {
+                        let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
+                        tracing::info!(host = %self.host, %lasted, "the host is followed again");
+                    }
                     continue;
                 }
                 _ = pings.tick() => {
@@ -244,8 +272,8 @@ impl Connection<'_> {
         }
         let is_slowed = self.paused_at.is_some();
         if is_slowed != was_slowed {
-            if is_slowed {
-                tracing::info!(%host, "the firehose is read more slowly: it sends more events than its limits let through");
+            if is_slowed && self.trouble.tells(Habit::Floods, now) {
+                tracing::info!(%host, "the firehose is read more slowly: it sends more events than its limits let through (signpost admin limits)");
             }
             self.subscriber.store.write(Durability::Replayable, move |tx| tx.set_slowed(host_id, is_slowed)).await?;
         }
@@ -259,8 +287,8 @@ impl Connection<'_> {
         self.lag.read(frames.len(), drained, age_of(frames.first()), age_of(frames.last()));
         let Batch { events, seqs, notices, kinds } = verify::batch(self.subscriber, host_id, frames).await?;
         let step = self.watermark.take_in(&seqs);
-        if step.restarted {
-            tracing::warn!(%host, "the firehose begins below its cursor: the host was reset or restored");
+        if step.restarted && self.trouble.tells(Habit::Loses, Instant::now()) {
+            tracing::info!(%host, "the firehose begins below its cursor: the host was reset or restored, and its repos are compared");
         }
         let outdated = is_outdated(&notices);
         let ingested = self
@@ -276,6 +304,10 @@ impl Connection<'_> {
         Ok(notices.into_iter().find_map(|notice| match notice {
             Notice::Error { name, message } => {
                 Some(Ended::Refused { name: printable(&name, 64), message: printable(&message, 200) })
+            }
+            Notice::Info(name) if !self.trouble.tells(Habit::Informs, Instant::now()) => {
+                tracing::debug!(%host, name = %printable(&name, 64), "the host's firehose says");
+                None
             }
             Notice::Info(name) => {
                 tracing::info!(%host, name = %printable(&name, 64), "the host's firehose says");

@@ -30,6 +30,7 @@ mod kills;
 mod lag;
 mod listing;
 mod live;
+mod log;
 mod migrations;
 mod moves;
 mod no_identity;

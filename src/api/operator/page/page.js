@@ -1,6 +1,9 @@
 
 "use strict";
-const SHOWN_AT_FIRST = 200;
+// The rest of the page is not far below, also for who goes by keyboard.
+const SHOWN_AT_FIRST = 25;
+// The same from which the sentence at the top tells of it.
+const LAGGING_SECONDS = 600;
 const COLLECTIONS_EVERY_MS = 10_000;
 const OUTCOME_WORDS = {
   applied: "applied", held: "held until their repo is fetched", fetch: "caused a fetch",
@@ -30,6 +33,10 @@ function make(name, properties = {}, ...children) {
 // Sets what differs: a page that is read aloud must not be read anew every two seconds.
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+function rate(n) {
+  return n >= 10 ? count(Math.round(n)) : n === 0 ? "0" : n.toFixed(1);
 }
 
 function bytes(n) {
@@ -67,7 +74,7 @@ function showStatus() {
     ["Hosts followed", count(h.followed), `of ${count(h.total)}${h.blocked ? `, ${count(h.blocked)} blocked` : ""}`],
     ["Accounts", count(repos.active), repos.inactive ? `and ${count(repos.inactive)} inactive` : "active"],
     ["Records", count(status.records), `in ${count(status.collections)} ${status.collections === 1 ? "collection" : "collections"}`],
-    ["Events", rates.events >= 10 ? count(Math.round(rates.events)) : rates.events.toFixed(1), "a second, last minute"],
+    ["Events a second", rate(rates.events), "last minute"],
     ["Waiting to be fetched", count(queue.pending + queue.in_progress), queue.failed ? `and ${count(queue.failed)} for another try` : "repos and hosts"],
     ["Database", bytes(database.bytes + database.wal_bytes), database.free_bytes === null ? "" : `${bytes(database.free_bytes)} free`],
   ];
@@ -126,6 +133,7 @@ function judge(host) {
   if (host.blocked) return ["blocked", "", 1, host.state_since];
   if (host.slowed_since) return ["followed, slowed by its limits", "warn", 2, host.slowed_since];
   if (host.connected && host.waiting) return ["followed, at its limit", "warn", 2, host.connected_since];
+  if (host.connected && host.lag?.seconds > LAGGING_SECONDS) return ["followed, behind", "warn", 2, host.connected_since];
   if (host.connected) return ["followed", "good", 0, host.connected_since];
   if (host.state === "new") return [host.last_error ? "never reached" : "new", host.last_error ? "bad" : "warn", host.last_error ? 3 : 1, host.state_since];
   return ["not followed", "bad", 4, host.state_since];
@@ -244,8 +252,12 @@ function showChart({ step_seconds, ended_at, outcomes, counts }) {
     top.forEach((value, step) => { below[step] = value; });
   });
   draw("line", { class: "axis", x1: left, x2: width, y1: height - bottom, y2: height - bottom });
-  draw("text", { x: 0, y: 14 }, most >= 10 ? count(Math.round(most)) : most.toFixed(1));
-  draw("text", { x: 0, y: 27 }, "a second");
+  if (all === 0) {
+    draw("text", { x: (left + width) / 2, y: (height - bottom) / 2, "text-anchor": "middle" }, "No event came in this time.");
+  } else {
+    draw("text", { x: 0, y: 14 }, rate(most));
+    draw("text", { x: 0, y: 27 }, "a second");
+  }
   draw("text", { x: left, y: height - 4 }, "an hour ago");
   draw("text", { x: width, y: height - 4, "text-anchor": "end" }, "now");
   at("chart").replaceChildren(svg);
