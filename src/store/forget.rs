@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, named_params};
 use serde_json::json;
 
 use super::bans::{BEING_FORGOTTEN, BY_NAME};
-use super::{Durability, HostId, RepoId, Signal, Store, StoreError, Tx, TxResult, UsageChange};
+use super::{Collection, Durability, HostId, RepoId, Signal, Store, StoreError, Tx, TxResult, UsageChange};
 use crate::syntax::Host;
 
 /// Rows deleted in one transaction: some ten milliseconds on a slow machine.
@@ -92,30 +92,37 @@ impl Tx<'_> {
     /// Deletes at most `most` records of a repo, and the repo after the last of them. Answers how many rows may still be deleted.
     fn delete_some_of_repo(&self, repo: RepoId, most: usize) -> TxResult<usize> {
         let mut left = most;
-        let collections: Vec<i64> = self
+        let collections: Vec<Collection> = self
             .db
-            .prepare_cached("SELECT collection_id FROM repo_collections WHERE repo_id = ?1 LIMIT 100")?
-            .query_map([repo.0], |row| row.get(0))?
+            .prepare_cached(
+                "SELECT collection_id, pattern_id FROM repo_collections JOIN collections USING (collection_id)
+                 WHERE repo_id = ?1 LIMIT 100",
+            )?
+            .query_map([repo.0], |row| Ok(Collection { id: row.get(0)?, pattern: row.get(1)? }))?
             .collect::<TxResult<_>>()?;
         let mut change = UsageChange::default();
         for collection in collections.iter().copied() {
-            let sizes: Vec<i64> = self
+            let some = named_params! {":collection": collection.id, ":repo": repo.0, ":most": left as i64};
+            let bytes: i64 = self
+                .db
+                .prepare_cached(
+                    "SELECT ifnull(sum(octet_length(record_data)), 0) FROM record_contents WHERE record_id IN (
+                         SELECT record_id FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo
+                         ORDER BY rkey LIMIT :most)",
+                )?
+                .query_row(some, |row| row.get(0))?;
+            let deleted = self
                 .db
                 .prepare_cached(
                     "DELETE FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo AND rkey IN (
-                         SELECT rkey FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo LIMIT :most)
-                     RETURNING octet_length(record_data)",
+                         SELECT rkey FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo
+                         ORDER BY rkey LIMIT :most)",
                 )?
-                .query_map(
-                    named_params! {":collection": collection, ":repo": repo.0, ":most": left as i64},
-                    |row| row.get(0),
-                )?
-                .collect::<TxResult<_>>()?;
-            let deleted = sizes.len() as i64;
-            change.records -= deleted;
-            change.bytes -= sizes.iter().sum::<i64>();
-            change.collections += self.adjust_count(collection, repo, -deleted)?;
-            left -= sizes.len();
+                .execute(some)?;
+            change.records -= deleted as i64;
+            change.bytes -= bytes;
+            change.collections += self.adjust_count(collection, repo, -(deleted as i64))?;
+            left -= deleted;
             if left == 0 {
                 break;
             }
