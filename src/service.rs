@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::supervisor::Supervisor;
 use crate::api::{self, Api, ConnectionLimits, Phase, Readiness};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::crawl::{self, Crawler};
 use crate::host::{Client, Outbound};
 use crate::identity::LookUps;
@@ -181,6 +181,11 @@ impl Service {
             self.public_addr()?,
             self.config.store.path.display(),
         );
+        if self.config.log_format == LogFormat::Json {
+            // Who reads objects does not read that line.
+            let (version, public) = (env!("CARGO_PKG_VERSION"), self.public_addr()?);
+            tracing::info!(version, %public, internal, database = %self.config.store.path.display(), "listening");
+        }
         if self.config.outbound.policy == HostPolicy::AllowPrivate {
             tracing::warn!(
                 "--allow-private-hosts is on: whoever can call requestCrawl makes this machine connect to any address and port of \

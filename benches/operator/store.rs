@@ -16,6 +16,8 @@ use crate::report;
 use crate::signpost::{database_path, directory, usage_of};
 
 const REPOS: usize = 1_000_000;
+/// Another number of repos.
+const OTHER: &str = "SIGNPOST_BENCH_REPOS";
 const RECORDS_EACH: usize = 5;
 const COLLECTIONS: usize = 20;
 /// As many events as a firehose's batch has.
@@ -26,6 +28,7 @@ const HOST: HostId = HostId(1);
 
 /// 5,000,000 rows in 20 collections: one commit of five records for each of a million repos.
 pub async fn run() {
+    let repos = std::env::var(OTHER).map_or(REPOS, |repos| repos.parse().expect("a number of repos"));
     let directory = directory();
     let path = database_path(&directory);
     let limits = Limits { records_per_host: i64::MAX, bytes_per_host: i64::MAX, ..Limits::default() };
@@ -36,9 +39,9 @@ pub async fn run() {
     store.request_crawl(&host, Admission::Free).await.expect("accepted");
     let (write, this) = (Durability::Replayable, std::process::id());
     let (mut took, mut used, mut json_bytes) = (Duration::ZERO, Duration::ZERO, 0);
-    for chunk in (0..REPOS).collect::<Vec<_>>().chunks(CHUNK) {
-        let repos = chunk.to_vec();
-        store.write(write, move |tx| repos.into_iter().try_for_each(|repo| add_repo(tx, repo))).await.expect("written");
+    for chunk in (0..repos).collect::<Vec<_>>().chunks(CHUNK) {
+        let new = chunk.to_vec();
+        store.write(write, move |tx| new.into_iter().try_for_each(|repo| add_repo(tx, repo))).await.expect("written");
         let events: Vec<Event> = chunk.iter().map(|repo| event(*repo, &mut json_bytes)).collect();
         let batches: Vec<Vec<Event>> = events.chunks(BATCH).map(<[Event]>::to_vec).collect();
         let (before, started) = (usage_of(this), Instant::now());
@@ -51,7 +54,7 @@ pub async fn run() {
         used += usage_of(this).since(&before).cpu;
     }
     store.close().await;
-    let rows = REPOS * RECORDS_EACH;
+    let rows = repos * RECORDS_EACH;
     let db = Connection::open(&path).expect("signpost made it");
     let bytes = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("it fits schema.sql");
     let index_bytes = bytes("SELECT sum(pgsize) FROM dbstat WHERE name = 'indexed_records'");
@@ -59,7 +62,7 @@ pub async fn run() {
     let each = |bytes: i64| (bytes - json_bytes) as f64 / rows as f64;
     report::line(
         "store",
-        &format!("{rows} rows in {COLLECTIONS} collections, {RECORDS_EACH} to a commit, of {REPOS} repos"),
+        &format!("{rows} rows in {COLLECTIONS} collections, {RECORDS_EACH} to a commit, of {repos} repos"),
         &[
             report::rate("rows", rows, took),
             format!("{:.1} us CPU/row", used.as_secs_f64() * 1e6 / rows as f64),

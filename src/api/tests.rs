@@ -175,7 +175,7 @@ fn add_repo(tx: &Tx, did: &str, active: bool, status: Option<Status>, collection
         let known = tx.collection(nsid).unwrap();
         let collection = known.unwrap_or_else(|| tx.new_collection(nsid, HostId(1)).unwrap());
         tx.insert_record(collection.id, repo, "self", cid, "{}").unwrap();
-        tx.adjust_count(collection.id, repo, 1).unwrap();
+        tx.adjust_count(collection, repo, 1).unwrap();
         tx.change_usage(repo, &UsageChange { records: 1, bytes: 2, collections: 1 }).unwrap();
     }
 }

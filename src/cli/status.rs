@@ -138,7 +138,7 @@ fn lag(hosts: &Value) -> String {
     };
     let lagging = match number(&hosts["lagging"]) {
         0 => String::new(),
-        hosts => format!(", {hosts} hosts more than 10 minutes behind"),
+        hosts => format!(", hosts more than 10 minutes behind: {hosts}"),
     };
     format!("{most}{events}{lagging}")
 }
@@ -201,7 +201,7 @@ mod tests {
             "  - Wait.",
             "running for 1h, indexes io.atcr.*",
             "hosts     1 followed of 2, 0 blocked",
-            "lag       at most 11m, 3 events to be stored, 1 hosts more than 10 minutes behind",
+            "lag       at most 11m, 3 events to be stored, hosts more than 10 minutes behind: 1",
             "0.5 a second",
             "3 MiB, 5 MiB free",
         ] {

@@ -242,7 +242,7 @@ impl<'t, 'db> Intake<'t, 'db> {
             Some(at_host) => at_host,
             none => none.insert((self.tx.host_usage(repo.host_id)?, UsageChange::default())),
         };
-        let mut rows = RowWriter::within(self.tx, repo.id, self.tx.room_beside(&repo.used, at_host));
+        let mut rows = RowWriter::within(self.tx, repo.id, &repo.used, self.tx.room_beside(&repo.used, at_host));
         for change in changes {
             match change {
                 RecordChange::Put { collection, rkey, cid, json } => rows.put(collection, rkey, *cid, json)?,

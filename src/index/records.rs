@@ -2,7 +2,7 @@
 //! used once at the end.
 
 use crate::repo::DagCid;
-use crate::store::{Collection, RepoId, Room, Tx, TxResult, UsageChange};
+use crate::store::{Collection, RepoId, Room, Tx, TxResult, Usage, UsageChange};
 
 /// Rows changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) struct RowCounts {
 pub(super) struct RowWriter<'t, 'db> {
     tx: &'t Tx<'db>,
     repo: RepoId,
+    /// Whether the repo had no rows.
+    was_empty: bool,
     /// Read when it is first needed.
     room: Option<Room>,
     current: Option<Current>,
@@ -32,14 +34,14 @@ struct Current {
 }
 
 impl<'t, 'db> RowWriter<'t, 'db> {
-    pub(super) fn new(tx: &'t Tx<'db>, repo: RepoId) -> Self {
+    pub(super) fn new(tx: &'t Tx<'db>, repo: RepoId, was_empty: bool) -> Self {
         let (change, counts) = (UsageChange::default(), RowCounts::default());
-        RowWriter { tx, repo, room: None, current: None, change, counts }
+        RowWriter { tx, repo, was_empty, room: None, current: None, change, counts }
     }
 
-    /// The same where the room is known already.
-    pub(super) fn within(tx: &'t Tx<'db>, repo: RepoId, room: Room) -> Self {
-        RowWriter { room: Some(room), ..RowWriter::new(tx, repo) }
+    /// The same where it is known already what the repo takes and may take.
+    pub(super) fn within(tx: &'t Tx<'db>, repo: RepoId, used: &Usage, room: Room) -> Self {
+        RowWriter { room: Some(room), ..RowWriter::new(tx, repo, used.records == 0) }
     }
 
     /// Inserts or replaces.
@@ -200,7 +202,10 @@ impl<'t, 'db> RowWriter<'t, 'db> {
         if is_new && delta == 0 {
             return self.tx.drop_unused_collection(collection.id);
         }
-        let collections = self.tx.adjust_count(collection.id, self.repo, delta)?;
+        let collections = match self.was_empty && delta > 0 {
+            true => self.tx.begin_count(collection, self.repo, delta)?,
+            false => self.tx.adjust_count(collection, self.repo, delta)?,
+        };
         self.change.collections += collections;
         if let Some(room) = &mut self.room {
             room.collections -= collections;

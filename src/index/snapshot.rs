@@ -117,8 +117,8 @@ fn claimed_repo(tx: &Tx, job: &RepoJob, commit: &Commit) -> TxResult<Result<Repo
 
 /// Both sides ascend by path: one pass finds what is gone, and makes room; a second one what is new or differs.
 fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replacement) -> TxResult<()> {
-    let mut rows = RowWriter::new(tx, repo);
     let indexed = tx.records_of(repo)?;
+    let mut rows = RowWriter::new(tx, repo, indexed.is_empty());
     delete_gone(&mut rows, &indexed, snapshot)?;
     let mut indexed = indexed.iter().peekable();
     for (collection, rkey, record) in snapshot.records() {

@@ -26,7 +26,18 @@ pub(super) enum PackedDid<'a> {
     Text(&'a [u8]),
 }
 
+/// Of a distance and a length.
+const HEAD_BYTES: usize = 7;
+
 impl Entry<'_> {
+    /// At most so much of a row.
+    fn most_bytes(&self) -> usize {
+        match self.did {
+            PackedDid::Plc(packed) => packed.len() + HEAD_BYTES,
+            PackedDid::Text(text) => text.len() + HEAD_BYTES,
+        }
+    }
+
     /// Gives a repo, as it is stored, to `take`.
     pub(super) fn pack<T>(repo: i64, did: &str, take: impl FnOnce(Entry<'_>) -> T) -> T {
         let did = did.as_bytes();
@@ -152,6 +163,12 @@ impl ChunkWriter {
         }
     }
 
+    fn push_listed(&mut self, change: &Change) {
+        if let Some(did) = change.listed {
+            Entry::pack(change.repo, did, |entry| self.push(entry));
+        }
+    }
+
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.bytes.push(value as u8 | 0x80);
@@ -161,72 +178,63 @@ impl ChunkWriter {
     }
 }
 
-/// The row with one more repo; None where it is there already.
-pub(super) fn with(chunk: &[u8], added: Entry<'_>) -> Result<Option<Vec<u8>>, Damaged> {
-    let mut entries = Entries::of(chunk);
-    loop {
-        let before = entries.place(chunk);
-        match entries.next().transpose()? {
-            Some(entry) if entry.repo < added.repo => {}
-            Some(entry) if entry.repo == added.repo => return Ok(None),
-            next => return Ok(Some(spliced(chunk, before, [Some(added), next], entries.rest))),
-        }
-    }
+/// What is to be true of a repo in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Change<'a> {
+    pub repo: i64,
+    /// The DID that it is listed with; None: it is not.
+    pub listed: Option<&'a str>,
 }
 
-/// The row without a repo; None where it is not there.
-pub(super) fn without(chunk: &[u8], repo: i64) -> Result<Option<Vec<u8>>, Damaged> {
-    let mut entries = Entries::of(chunk);
-    loop {
-        let before = entries.place(chunk);
-        match entries.next().transpose()? {
-            Some(entry) if entry.repo < repo => {}
-            Some(entry) if entry.repo == repo => {
-                let next = entries.next().transpose()?;
-                return Ok(Some(spliced(chunk, before, [None, next], entries.rest)));
-            }
-            _ => return Ok(None),
-        }
-    }
-}
-
-/// What lies before a place, then these repos, then the rest, whose distances stay what they are.
-fn spliced(chunk: &[u8], before: Place, between: [Option<Entry<'_>>; 2], rest: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(chunk.len() + 64);
-    bytes.extend_from_slice(&chunk[..before.offset]);
-    let mut writer = ChunkWriter { bytes, last: before.last };
-    between.into_iter().flatten().for_each(|entry| writer.push(entry));
-    writer.bytes.extend_from_slice(rest);
-    writer.bytes
-}
-
-/// What a row is split into.
+/// A row that differs from what it was.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Halves {
-    pub left: Vec<u8>,
-    pub last_of_left: i64,
-    pub right: Vec<u8>,
+pub(super) struct Merged {
+    pub bytes: Vec<u8>,
+    /// What is new stands behind all that was there.
+    pub only_grew: bool,
 }
 
-/// A row in two, of which the first one takes `left_bytes` or a little more. Where `newest` is the last of all it goes alone: a list that grows
-/// at its end has full rows. None: it is but one repo.
-pub(super) fn split(chunk: &[u8], newest: i64, left_bytes: usize) -> Result<Option<Halves>, Damaged> {
-    let mut entries = Entries::of(chunk);
-    let mut cut = None;
-    loop {
-        let before = entries.place(chunk);
-        let Some(entry) = entries.next().transpose()? else { break };
-        let is_newest = entry.repo == newest && entries.rest.is_empty();
-        let is_enough = cut.is_none() && before.offset >= left_bytes;
-        if before.offset > 0 && (is_newest || is_enough || entries.rest.is_empty() && cut.is_none()) {
-            cut = Some((before, entry, entries.rest));
+/// The row with all changes, which ascend; None where it stays as it is.
+pub(super) fn merge(chunk: &[u8], changes: &[Change]) -> Result<Option<Merged>, Damaged> {
+    let bytes = Vec::with_capacity(chunk.len() + changes.len() * (PLC_BYTES + 3));
+    let (mut writer, mut changes) = (ChunkWriter { bytes, last: 0 }, changes.iter().peekable());
+    for entry in Entries::of(chunk) {
+        let entry = entry?;
+        while let Some(change) = changes.next_if(|change| change.repo < entry.repo) {
+            writer.push_listed(change);
+        }
+        let own = changes.next_if(|change| change.repo == entry.repo);
+        if own.is_none_or(|change| change.listed.is_some()) {
+            writer.push(entry);
         }
     }
-    Ok(cut.map(|(before, entry, rest)| Halves {
-        left: chunk[..before.offset].to_vec(),
-        last_of_left: before.last,
-        right: spliced(chunk, Place::default(), [None, Some(entry)], rest),
-    }))
+    changes.for_each(|change| writer.push_listed(change));
+    let Merged { bytes, only_grew } = Merged { only_grew: writer.bytes.starts_with(chunk), bytes: writer.bytes };
+    Ok((bytes != chunk).then_some(Merged { bytes, only_grew }))
+}
+
+/// A part of a row, which ends with a repo.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub bytes: Vec<u8>,
+    pub last: i64,
+}
+
+/// A row in pieces, none for an empty one: one that has `enough_bytes` ends, and so does one that would grow beyond `most_bytes`.
+pub(super) fn cut(chunk: &[u8], enough_bytes: usize, most_bytes: usize) -> Result<Vec<Piece>, Damaged> {
+    let (mut pieces, mut writer) = (Vec::new(), ChunkWriter::default());
+    for entry in Entries::of(chunk) {
+        let entry = entry?;
+        let size_bytes = writer.bytes.len();
+        if size_bytes > 0 && (size_bytes >= enough_bytes || size_bytes + entry.most_bytes() > most_bytes) {
+            let ChunkWriter { bytes, last } = std::mem::take(&mut writer);
+            pieces.push(Piece { bytes, last });
+        }
+        writer.push(entry);
+    }
+    let ChunkWriter { bytes, last } = writer;
+    pieces.extend((!bytes.is_empty()).then_some(Piece { bytes, last }));
+    Ok(pieces)
 }
 
 fn pack(did: &[u8]) -> Option<[u8; PLC_BYTES]> {

@@ -51,9 +51,11 @@ impl Direct {
     pub(crate) fn write<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
         self.state.seen.turn();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).expect("begins");
-        let answer =
-            work(&Tx { db: &transaction, state: &self.state, now }).expect("a write that fails stops the process");
+        let tx = Tx::at(&transaction, &self.state, now);
+        let answer = work(&tx).expect("a write that fails stops the process");
         self.state.end_work();
+        tx.write_lists().expect("a write that fails stops the process");
+        drop(tx);
         transaction.commit().expect("commits");
         self.state.seen.turn();
         answer
@@ -62,7 +64,7 @@ impl Direct {
     /// Does the work, and dies before its commit: to be followed by a new start.
     pub(crate) fn die_in<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).expect("begins");
-        work(&Tx { db: &transaction, state: &self.state, now }).expect("a write that fails stops the process");
+        work(&Tx::at(&transaction, &self.state, now)).expect("a write that fails stops the process");
         transaction.rollback().expect("rolls back");
     }
 
@@ -74,7 +76,7 @@ impl Direct {
     /// Like `Store::read`, at `now`.
     pub(crate) fn read<T>(&mut self, now: i64, work: impl FnOnce(&Tx) -> TxResult<T>) -> T {
         let snapshot = self.connection.transaction().expect("begins");
-        work(&Tx { db: &snapshot, state: &self.state, now }).expect("a read that fails stops the process")
+        work(&Tx::at(&snapshot, &self.state, now)).expect("a read that fails stops the process")
     }
 }
 

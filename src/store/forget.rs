@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, named_params};
 use serde_json::json;
 
 use super::bans::{BEING_FORGOTTEN, BY_NAME};
-use super::{Durability, HostId, RepoId, Signal, Store, StoreError, Tx, TxResult, UsageChange};
+use super::{Collection, Durability, HostId, RepoId, Signal, Store, StoreError, Tx, TxResult, UsageChange};
 use crate::syntax::Host;
 
 /// Rows deleted in one transaction: some ten milliseconds on a slow machine.
@@ -92,10 +92,13 @@ impl Tx<'_> {
     /// Deletes at most `most` records of a repo, and the repo after the last of them. Answers how many rows may still be deleted.
     fn delete_some_of_repo(&self, repo: RepoId, most: usize) -> TxResult<usize> {
         let mut left = most;
-        let collections: Vec<i64> = self
+        let collections: Vec<Collection> = self
             .db
-            .prepare_cached("SELECT collection_id FROM repo_collections WHERE repo_id = ?1 LIMIT 100")?
-            .query_map([repo.0], |row| row.get(0))?
+            .prepare_cached(
+                "SELECT collection_id, pattern_id FROM repo_collections JOIN collections USING (collection_id)
+                 WHERE repo_id = ?1 LIMIT 100",
+            )?
+            .query_map([repo.0], |row| Ok(Collection { id: row.get(0)?, pattern: row.get(1)? }))?
             .collect::<TxResult<_>>()?;
         let mut change = UsageChange::default();
         for collection in collections.iter().copied() {
@@ -107,7 +110,7 @@ impl Tx<'_> {
                      RETURNING octet_length(record_data)",
                 )?
                 .query_map(
-                    named_params! {":collection": collection, ":repo": repo.0, ":most": left as i64},
+                    named_params! {":collection": collection.id, ":repo": repo.0, ":most": left as i64},
                     |row| row.get(0),
                 )?
                 .collect::<TxResult<_>>()?;

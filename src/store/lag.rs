@@ -94,7 +94,13 @@ impl Followed {
 
     /// Events were read, and perhaps all that the socket had. The ages are those of the first and the last of them, in milliseconds by
     /// our clock.
-    pub fn read(&self, events: usize, drained: bool, first_age_ms: Option<i64>, last_age_ms: Option<i64>) {
+    pub fn read(
+        &self,
+        events: usize,
+        drained: bool,
+        first_age_ms: impl FnOnce() -> Option<i64>,
+        last_age_ms: Option<i64>,
+    ) {
         self.change(|state| state.read(events, drained, first_age_ms, last_age_ms, Instant::now()));
     }
 
@@ -129,14 +135,17 @@ impl State {
         &mut self,
         events: usize,
         drained: bool,
-        first_age_ms: Option<i64>,
+        first_age_ms: impl FnOnce() -> Option<i64>,
         last_age_ms: Option<i64>,
         now: Instant,
     ) {
         // What a connection tells first may be old, however long it waited to tell it.
-        if self.newest.is_some() && self.is_quiet(now) && first_age_ms.is_some() {
+        if self.newest.is_some()
+            && self.is_quiet(now)
+            && let Some(age) = first_age_ms()
+        {
             // It did not wait anywhere: it looks this old because the clocks differ.
-            self.skew_ms = first_age_ms;
+            self.skew_ms = Some(age);
         }
         (self.in_hand, self.drained, self.idle_since) = (events, drained, None);
         let Some(age) = last_age_ms else { return };
@@ -184,7 +193,7 @@ mod tests {
 
     /// An event that came and is stored, with nothing behind it.
     fn take_in(state: &mut State, age_ms: i64, now: Instant) -> Option<u64> {
-        state.read(1, true, Some(age_ms), Some(age_ms), now);
+        state.read(1, true, || Some(age_ms), Some(age_ms), now);
         state.stored(now);
         state.lag(now).and_then(|lag| lag.seconds)
     }
@@ -194,7 +203,7 @@ mod tests {
         let start = Instant::now();
         let mut state = connected(start);
         assert_eq!(state.lag(start + QUIET), Some(Lag::default()), "nothing came yet");
-        state.read(1024, false, Some(2 * HOUR_MS), Some(HOUR_MS), start);
+        state.read(1024, false, || Some(2 * HOUR_MS), Some(HOUR_MS), start);
         assert_eq!(state.lag(start), Some(Lag { seconds: Some(3600), events: 1024, more: true }));
         state.stored(start);
         let later = start + Duration::from_secs(60);
@@ -232,7 +241,7 @@ mod tests {
         let (lags, host) = (Lags::default(), HostId(1));
         let followed = lags.follow(host);
         followed.connected();
-        followed.read(1, true, Some(0), Some(0));
+        followed.read(1, true, || Some(0), Some(0));
         followed.stored();
         assert_eq!(lags.of(host), Some(Lag { seconds: Some(0), events: 0, more: false }));
         followed.paused();

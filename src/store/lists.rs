@@ -1,15 +1,15 @@
 //! `lists`: for every collection, and every pattern of the filter, the repos that hold it and are shown, with their DIDs; packed, so that a
 //! page is a few rows.
 //!
-//! Invariant: a list says what `repo_collections`, `collections` and `repos` say. It changes in the transaction that changes them.
+//! Invariant: a list says what `repo_collections`, `collections` and `repos` say. It changes in the transaction that changes them, at its
+//! end (src/store/list_changes.rs).
 
 use rusqlite::{Connection, OptionalExtension, Row, ffi, named_params};
 
-use super::chunk::{self, ChunkWriter, Damaged, Entries, Entry, Halves};
-use super::{RepoId, Tx, TxResult};
+use super::chunk::{ChunkWriter, Damaged, Entries, Entry};
+use super::list_changes::{Belongs, MOST_BYTES};
+use super::{Collection, RepoId, Tx, TxResult};
 
-/// A row that grows beyond it is split. Four of them fill a page of the database.
-const MOST_BYTES: usize = 1000;
 /// A row with so much has no room for another did:plc.
 const FULL_BYTES: usize = MOST_BYTES - 20;
 /// Of a row's key, the bits of the repo_id; the others are the list's.
@@ -37,7 +37,7 @@ impl List {
     }
 
     /// The key of the row that ends with a repo.
-    fn key(self, repo: i64) -> i64 {
+    pub(super) fn key(self, repo: i64) -> i64 {
         assert!(repo >> REPO_BITS == 0, "more accounts than there are people");
         (self.0 << REPO_BITS) + repo
     }
@@ -71,44 +71,43 @@ impl From<Damaged> for rusqlite::Error {
 
 impl Tx<'_> {
     /// A repo has a first record of a collection.
-    pub(super) fn pair_came(&self, collection_id: i64, repo: RepoId) -> TxResult<()> {
-        let Some(did) = self.shown_did(repo)? else { return Ok(()) };
-        self.enlist(List::of_collection(collection_id), repo, &did)?;
-        match self.pattern_of_collection(collection_id)? {
-            Some(pattern) => self.enlist(List::of_pattern(pattern), repo, &did),
+    pub(super) fn pair_came(&self, collection: Collection, repo: RepoId) -> TxResult<()> {
+        self.change_list(List::of_collection(collection.id), repo, Belongs::Listed)?;
+        match collection.pattern {
+            Some(pattern) => self.change_list(List::of_pattern(pattern), repo, Belongs::Listed),
             None => Ok(()),
         }
     }
 
     /// A repo has no record of a collection any more, and its row of `repo_collections` is gone.
-    pub(super) fn pair_went(&self, collection_id: i64, repo: RepoId) -> TxResult<()> {
-        if self.shown_did(repo)?.is_none() {
-            return Ok(());
-        }
-        self.delist(List::of_collection(collection_id), repo)?;
-        match self.pattern_of_collection(collection_id)? {
-            Some(pattern) if !self.holds_pattern(pattern, repo)? => self.delist(List::of_pattern(pattern), repo),
+    pub(super) fn pair_went(&self, collection: Collection, repo: RepoId) -> TxResult<()> {
+        self.change_list(List::of_collection(collection.id), repo, Belongs::Unlisted)?;
+        match collection.pattern {
+            Some(pattern) if !self.holds_pattern(pattern, repo)? => {
+                self.change_list(List::of_pattern(pattern), repo, Belongs::Unlisted)
+            }
             _ => Ok(()),
         }
     }
 
     /// All rows of a repo are about to go.
     pub(super) fn pairs_go(&self, repo: RepoId) -> TxResult<()> {
-        match self.shown_did(repo)? {
-            Some(_) => self.lists_of(repo)?.into_iter().try_for_each(|list| self.delist(list, repo)),
-            None => Ok(()),
-        }
+        self.change_lists_of(repo, Belongs::Unlisted)
     }
 
     /// Does what may change whether a repo is shown, and changes its lists with it.
     pub(super) fn change_visibility(&self, repo: RepoId, change: impl FnOnce() -> TxResult<()>) -> TxResult<()> {
         let before = self.shown_did(repo)?;
         change()?;
-        match (before, self.shown_did(repo)?) {
-            (None, Some(did)) => self.lists_of(repo)?.into_iter().try_for_each(|list| self.enlist(list, repo, &did)),
-            (Some(_), None) => self.lists_of(repo)?.into_iter().try_for_each(|list| self.delist(list, repo)),
-            _ => Ok(()),
+        if before == self.shown_did(repo)? {
+            return Ok(());
         }
+        // Whether it is shown is looked at again when the lists are written.
+        self.change_lists_of(repo, Belongs::Listed)
+    }
+
+    fn change_lists_of(&self, repo: RepoId, belongs: Belongs) -> TxResult<()> {
+        self.lists_of(repo)?.into_iter().try_for_each(|list| self.change_list(list, repo, belongs))
     }
 
     /// The DID of a repo that is shown.
@@ -117,12 +116,6 @@ impl Tx<'_> {
             .prepare_cached("SELECT did FROM repos WHERE repo_id = ?1 AND active = 1 AND taken_down = 0")?
             .query_row([repo.0], |row| row.get(0))
             .optional()
-    }
-
-    fn pattern_of_collection(&self, collection_id: i64) -> TxResult<Option<i64>> {
-        self.db
-            .prepare_cached("SELECT pattern_id FROM collections WHERE collection_id = ?1")?
-            .query_row([collection_id], |row| row.get(0))
     }
 
     fn holds_pattern(&self, pattern: i64, repo: RepoId) -> TxResult<bool> {
@@ -147,61 +140,6 @@ impl Tx<'_> {
         lists.sort_unstable();
         lists.dedup();
         Ok(lists)
-    }
-
-    /// Puts a repo on a list, where it may be already.
-    fn enlist(&self, list: List, repo: RepoId, did: &str) -> TxResult<()> {
-        let with = |row: &[u8]| Entry::pack(repo.0, did, |entry| chunk::with(row, entry));
-        let Some((key, changed)) = self.change_row(list, repo, with)? else {
-            return self.insert_row(list.end(), &with(&[])?.unwrap_or_default());
-        };
-        let Some(row) = changed else { return Ok(()) };
-        // Repos come roughly in the order of their ids: what is split off the end is hardly added to.
-        let left_bytes = if key == list.end() { row.len() * 3 / 4 } else { row.len() / 2 };
-        let halves = if row.len() > MOST_BYTES { chunk::split(&row, repo.0, left_bytes)? } else { None };
-        let Some(Halves { left, last_of_left, right }) = halves else { return self.update_row(key, &row) };
-        self.insert_row(list.key(last_of_left), &left)?;
-        self.update_row(key, &right)
-    }
-
-    /// Takes a repo off a list, where it may not be.
-    fn delist(&self, list: List, repo: RepoId) -> TxResult<()> {
-        match self.change_row(list, repo, |row| chunk::without(row, repo.0))? {
-            Some((key, Some(row))) if row.is_empty() => {
-                self.state.lists_changed.set(true);
-                self.db.prepare_cached("DELETE FROM lists WHERE up_to = ?1")?.execute([key])?;
-                Ok(())
-            }
-            Some((key, Some(row))) => self.update_row(key, &row),
-            _ => Ok(()),
-        }
-    }
-
-    /// The row that a repo is in, or would be: its key, and what `change` makes of it; None: the list has no row there.
-    fn change_row<T>(
-        &self,
-        list: List,
-        repo: RepoId,
-        change: impl FnOnce(&[u8]) -> Result<T, Damaged>,
-    ) -> TxResult<Option<(i64, T)>> {
-        self.db
-            .prepare_cached("SELECT up_to, repos FROM lists WHERE up_to BETWEEN :from AND :end ORDER BY up_to LIMIT 1")?
-            .query_row(named_params! {":from": list.key(repo.0), ":end": list.end()}, |row| {
-                Ok((row.get(0)?, change(row.get_ref(1)?.as_blob()?)?))
-            })
-            .optional()
-    }
-
-    fn insert_row(&self, key: i64, row: &[u8]) -> TxResult<()> {
-        self.state.lists_changed.set(true);
-        self.db.prepare_cached("INSERT INTO lists (up_to, repos) VALUES (?1, ?2)")?.execute((key, row))?;
-        Ok(())
-    }
-
-    fn update_row(&self, key: i64, row: &[u8]) -> TxResult<()> {
-        self.state.lists_changed.set(true);
-        self.db.prepare_cached("UPDATE lists SET repos = ?2 WHERE up_to = ?1")?.execute((key, row))?;
-        Ok(())
     }
 }
 

@@ -17,9 +17,11 @@ mod failure;
 mod forget;
 mod held;
 mod hosts;
+mod kept;
 mod lag;
 mod limits;
 mod list;
+mod list_changes;
 mod lists;
 mod meta;
 mod open;
@@ -43,7 +45,8 @@ mod usage;
 mod wal;
 mod writer;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -209,6 +212,7 @@ pub struct Tx<'a> {
     db: &'a Connection,
     state: &'a TxState,
     now: i64,
+    kept: kept::KeptStatements<'a>,
 }
 
 /// What outlives a transaction on its connection.
@@ -219,6 +223,10 @@ struct TxState {
     held_bytes: Cell<u64>,
     /// Whether a list was changed since the last commit.
     lists_changed: Cell<bool>,
+    /// Rows of `collections`, as they are.
+    collections: RefCell<HashMap<String, Collection>>,
+    /// What the transaction changes in the lists, until it is written.
+    list_changes: Cell<Vec<list_changes::ListChange>>,
     limits: Limits,
     seen: Arc<seen::Seen>,
     /// Whether the work that runs leaves in `seen` what it found there.
@@ -236,7 +244,11 @@ impl TxState {
 
 impl<'a> Tx<'a> {
     fn new(db: &'a Connection, state: &'a TxState) -> Self {
-        Tx { db, state, now: now_millis() }
+        Tx::at(db, state, now_millis())
+    }
+
+    fn at(db: &'a Connection, state: &'a TxState, now: i64) -> Self {
+        Tx { db, state, now, kept: kept::KeptStatements::default() }
     }
 
     /// Unix milliseconds; one value for the whole transaction.

@@ -6,6 +6,9 @@ use rusqlite::{OptionalExtension, named_params};
 use super::{HostId, RepoId, Tx, TxResult, UsageChange};
 use crate::repo::DagCid;
 
+/// So many collections are known without a look at their rows.
+const MOST_KNOWN: usize = 4096;
+
 /// A record as it is indexed, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecord {
@@ -22,6 +25,8 @@ pub struct StoredRecord {
 pub struct Collection {
     /// The row.
     pub id: i64,
+    /// The filter's pattern that matches it; None: the filter names it.
+    pub(super) pattern: Option<i64>,
 }
 
 impl StoredRecord {
@@ -68,10 +73,29 @@ impl Tx<'_> {
 
     /// A collection that somebody has a record of.
     pub fn collection(&self, nsid: &str) -> TxResult<Option<Collection>> {
+        if let Some(known) = self.state.collections.borrow().get(nsid) {
+            return Ok(Some(*known));
+        }
+        let found = self.stored_collection(nsid)?;
+        if let Some(collection) = found {
+            self.know_collection(nsid, collection);
+        }
+        Ok(found)
+    }
+
+    pub(super) fn stored_collection(&self, nsid: &str) -> TxResult<Option<Collection>> {
         self.db
-            .prepare_cached("SELECT collection_id FROM collections WHERE nsid = :nsid")?
-            .query_row(named_params! {":nsid": nsid}, |row| Ok(Collection { id: row.get(0)? }))
+            .prepare_cached("SELECT collection_id, pattern_id FROM collections WHERE nsid = :nsid")?
+            .query_row(named_params! {":nsid": nsid}, |row| Ok(Collection { id: row.get(0)?, pattern: row.get(1)? }))
             .optional()
+    }
+
+    fn know_collection(&self, nsid: &str, collection: Collection) {
+        let mut known = self.state.collections.borrow_mut();
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(nsid.to_owned(), collection);
     }
 
     /// A collection that nobody had a record of, brought by a host.
@@ -85,7 +109,9 @@ impl Tx<'_> {
             )?
             .query_row(named_params! {":nsid": nsid, ":pattern": pattern, ":host": brought_by.0}, |row| row.get(0))?;
         self.count_name(brought_by.0, 1)?;
-        Ok(Collection { id })
+        let collection = Collection { id, pattern };
+        self.know_collection(nsid, collection);
+        Ok(collection)
     }
 
     /// The size of a record's JSON in bytes, if the record is there.
@@ -129,13 +155,12 @@ impl Tx<'_> {
         cid: DagCid,
         json: &str,
     ) -> TxResult<bool> {
-        let inserted = self
-            .db
-            .prepare_cached(
-                "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, record_data, indexed_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-            )?
-            .execute((collection_id, repo.0, rkey, cid, json, self.now))?;
+        let inserted = self.kept.insert_record.execute(
+            self.db,
+            "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, record_data, indexed_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+            (collection_id, repo.0, rkey, cid, json, self.now),
+        )?;
         Ok(inserted > 0)
     }
 
@@ -152,51 +177,50 @@ impl Tx<'_> {
 
     /// Moves a count; at 0 the repo is off the collection's list, and a collection that nobody has goes. Answers by how many the repo's
     /// collections change.
-    pub fn adjust_count(&self, collection_id: i64, repo: RepoId, by: i64) -> TxResult<i64> {
-        if by == 0 {
+    pub fn adjust_count(&self, collection: Collection, repo: RepoId, by: i64) -> TxResult<i64> {
+        if by == 0 || self.move_count(collection, repo, by)? {
             return Ok(0);
         }
-        // The usual case in one step.
         if by > 0 {
-            let counted = self
-                .db
-                .prepare_cached(
-                    "UPDATE repo_collections SET record_count = record_count + ?1 WHERE repo_id = ?2 AND collection_id = ?3",
-                )?
-                .execute((by, repo.0, collection_id))?;
-            if counted > 0 {
-                return Ok(0);
-            }
+            return self.begin_count(collection, repo, by);
         }
-        let key = named_params! {":collection": collection_id, ":repo": repo.0};
-        let before: Option<i64> = self
+        // A count that is not there, or gets negative, stops the process: counts and rows would have parted.
+        let emptied = self
             .db
-            .prepare_cached(
-                "SELECT record_count FROM repo_collections WHERE collection_id = :collection AND repo_id = :repo",
-            )?
-            .query_row(key, |row| row.get(0))
-            .optional()?;
-        let count = before.unwrap_or(0) + by;
-        if count == 0 {
-            self.db
-                .prepare_cached("DELETE FROM repo_collections WHERE collection_id = :collection AND repo_id = :repo")?
-                .execute(key)?;
-            self.pair_went(collection_id, repo)?;
-            self.drop_unused_collection(collection_id)?;
-            return Ok(-1);
+            .prepare_cached("DELETE FROM repo_collections WHERE repo_id = ?1 AND collection_id = ?2")?
+            .execute((repo.0, collection.id))?;
+        if emptied == 0 {
+            return Err(rusqlite::Error::StatementChangedRows(0));
         }
-        // A negative count breaks the table's CHECK, and that stops the process: counts and rows would have parted.
-        self.db
-            .prepare_cached(
-                "INSERT INTO repo_collections (collection_id, repo_id, record_count) VALUES (:collection, :repo, :count)
-                 ON CONFLICT DO UPDATE SET record_count = :count",
-            )?
-            .execute(named_params! {":collection": collection_id, ":repo": repo.0, ":count": count})?;
-        if before.is_some() {
+        self.pair_went(collection, repo)?;
+        self.drop_unused_collection(collection.id)?;
+        Ok(-1)
+    }
+
+    /// The same for records of which there likely were none.
+    pub fn begin_count(&self, collection: Collection, repo: RepoId, count: i64) -> TxResult<i64> {
+        let begun = self.kept.begin_count.execute(
+            self.db,
+            "INSERT INTO repo_collections (record_count, repo_id, collection_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            (count, repo.0, collection.id),
+        )?;
+        if begun == 0 {
+            self.move_count(collection, repo, count)?;
             return Ok(0);
         }
-        self.pair_came(collection_id, repo)?;
+        self.pair_came(collection, repo)?;
         Ok(1)
+    }
+
+    /// Answers whether the count was there, and is not 0 now.
+    fn move_count(&self, collection: Collection, repo: RepoId, by: i64) -> TxResult<bool> {
+        let moved = self.kept.move_count.execute(
+            self.db,
+            "UPDATE repo_collections SET record_count = record_count + ?1
+             WHERE repo_id = ?2 AND collection_id = ?3 AND record_count + ?1 <> 0",
+            (by, repo.0, collection.id),
+        )?;
+        Ok(moved > 0)
     }
 
     /// Whether a repo has records of a collection.
@@ -250,6 +274,9 @@ impl Tx<'_> {
             )?
             .query_row(named_params! {":collection": collection_id}, |row| row.get(0))
             .optional()?;
+        if brought_by.is_some() {
+            self.state.collections.borrow_mut().retain(|_, known| known.id != collection_id);
+        }
         match brought_by.flatten() {
             Some(host_id) => self.count_name(host_id, -1),
             None => Ok(()),

@@ -38,7 +38,7 @@ impl Tx<'_> {
             match (pattern, self.pattern_id(pattern)?) {
                 (_, Some(id)) => sources.push(Source::List(List::of_pattern(id))),
                 (NsidPattern::Exact(nsid), None) => {
-                    collections.extend(self.collection(nsid.as_str())?.map(|collection| collection.id));
+                    collections.extend(self.stored_collection(nsid.as_str())?.map(|collection| collection.id));
                 }
                 (wide, None) => self.add_matching(wide, most, &mut collections)?,
             }

@@ -218,10 +218,13 @@ impl Desk {
             *told = wanted;
         }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = Tx::new(&transaction, &self.state);
         for job in group {
-            job.work.run(&Tx::new(&transaction, &self.state))?;
+            job.work.run(&tx)?;
             self.state.end_work();
         }
+        tx.write_lists()?;
+        drop(tx);
         transaction.commit()
     }
 

@@ -229,9 +229,11 @@ impl Connection<'_> {
                     continue;
                 }
                 () = tokio::time::sleep_until(settles_at), if self.trouble.lasts() => {
-                    if let Some(lasted) = self.trouble.over(Instant::now()) {
+                    if let Some(lasted) = self.trouble.over(Instant::now())
+                        && let Some(left_out) = trouble::line()
+                    {
                         let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
-                        tracing::info!(host = %self.host, %lasted, "the host is followed again");
+                        tracing::info!(host = %self.host, %lasted, left_out, "the host is followed again");
                     }
                     continue;
                 }
@@ -284,7 +286,7 @@ impl Connection<'_> {
     async fn take_in(&mut self, frames: Vec<Bytes>, drained: bool) -> Result<Option<Ended>, StoreError> {
         let (host, host_id) = (self.host, self.host_id);
         let age_of = |frame: Option<&Bytes>| Some((now_micros() / 1000) as i64 - frame::time_millis(frame?)?);
-        self.lag.read(frames.len(), drained, age_of(frames.first()), age_of(frames.last()));
+        self.lag.read(frames.len(), drained, || age_of(frames.first()), age_of(frames.last()));
         let Batch { events, seqs, notices, kinds } = verify::batch(self.subscriber, host_id, frames).await?;
         let step = self.watermark.take_in(&seqs);
         if step.restarted && self.trouble.tells(Habit::Loses, Instant::now()) {
@@ -305,12 +307,12 @@ impl Connection<'_> {
             Notice::Error { name, message } => {
                 Some(Ended::Refused { name: printable(&name, 64), message: printable(&message, 200) })
             }
-            Notice::Info(name) if !self.trouble.tells(Habit::Informs, Instant::now()) => {
-                tracing::debug!(%host, name = %printable(&name, 64), "the host's firehose says");
-                None
-            }
             Notice::Info(name) => {
-                tracing::info!(%host, name = %printable(&name, 64), "the host's firehose says");
+                let name = printable(&name, 64);
+                match self.trouble.tells(Habit::Informs, Instant::now()) {
+                    true => tracing::info!(%host, name, "the host's firehose says"),
+                    false => tracing::debug!(%host, name, "the host's firehose says"),
+                }
                 None
             }
         }))

@@ -147,16 +147,16 @@ struct Fields<'a> {
 pub fn time_millis(frame: &[u8]) -> Option<i64> {
     let mut reader = Reader::lenient(frame);
     header(&mut reader).ok()?;
-    let mut time = None;
-    let read = for_each_key(&mut reader, |reader, key| {
-        match key {
-            "time" => time = field(reader, Reader::text)?,
-            _ => reader.skip()?,
+    let mut previous = None;
+    for _ in 0..reader.map().ok()? {
+        // It stands before all that is long.
+        if reader.key(&mut previous).ok()? == "time" {
+            let time = humantime::parse_rfc3339(reader.text().ok()?).ok()?;
+            return i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok();
         }
-        Ok(())
-    });
-    let since_epoch = humantime::parse_rfc3339(time.filter(|_| read.is_ok())?).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since_epoch.as_millis()).ok()
+        reader.skip().ok()?;
+    }
+    None
 }
 
 /// Decodes a frame.
@@ -302,5 +302,29 @@ fn boolean(reader: &mut Reader) -> Result<bool, DagCborError> {
     match reader.item()? {
         Item::Bool(value) => Ok(value),
         _ => Err(DagCborError::Expected("true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fake_network::offline::{account_frame, info_frame};
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_event_is_read_and_what_has_none_has_none() {
+        let frame = account_frame("did:plc:ewvi7nxzyoun6zhxrhs64oiz", 7, true, None);
+        let now = (crate::clock::now_micros() / 1000) as i64;
+        let age = now - time_millis(&frame).expect("it has one");
+        assert!((0..60_000).contains(&age), "{age}");
+        let key = frame.windows(5).position(|bytes| bytes == b"\x64time").expect("it is in it");
+        for (at, byte) in [(key + 8, b'x'), (key + 5, 0x40)] {
+            let mut other = frame.clone();
+            other[at] = byte;
+            assert_eq!(time_millis(&other), None, "no date, or no text");
+        }
+        for other in [info_frame("OutdatedCursor"), frame[..20].to_vec(), Vec::new()] {
+            assert_eq!(time_millis(&other), None);
+        }
     }
 }

@@ -9,10 +9,8 @@ use crate::metrics::Lines;
 
 /// A host that was not followed for so long is worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(600);
-
 /// What a host may have said of it again and again has a line this often.
 const ONCE_IN: Duration = Duration::from_secs(3600);
-
 /// Of all hosts: a network that is down is not told host by host.
 static LINES: Lines = Lines::a_minute(10);
 
@@ -67,7 +65,7 @@ impl Trouble {
     }
 }
 
-/// Whether a line on a host that stays away may be written now: with how many were left out.
+/// Whether a line on a host that stays away, or is back, may be written now: with how many were left out.
 pub(super) fn line() -> Option<u64> {
     LINES.take()
 }

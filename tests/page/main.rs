@@ -314,9 +314,10 @@ async fn a_crawl_is_shown_with_what_is_done_and_what_is_left() {
     let (host, dids) = hold(&network, 1200);
     let (quick, _) = hold(&network, 3);
     // Some of its repos do not come, so that it cannot be done before somebody has looked.
-    let slow = Fault::Stall { method: "com.atproto.sync.getRecord" };
-    let stalled: Vec<&String> = dids.iter().skip(900).step_by(100).collect();
-    stalled.iter().for_each(|did| host.fault_for(did, slow.clone(), FaultScope::Always));
+    let slow = ["com.atproto.sync.getRecord", "com.atproto.sync.getRepo"].map(|method| Fault::Stall { method });
+    for did in dids.iter().skip(900).step_by(100) {
+        slow.iter().for_each(|slow| host.fault_for(did, slow.clone(), FaultScope::Always));
+    }
     let mut browser = Browser::start().await;
     browser.open(signpost.internal_url(), 1280, 900).await;
     for host in [&quick, &host] {
@@ -325,7 +326,7 @@ async fn a_crawl_is_shown_with_what_is_done_and_what_is_left() {
     browser.until_text("#crawls", "of 1,200 repos done").await;
     browser.until_text("#crawls", "about").await;
     browser.picture("crawl").await;
-    host.clear(&slow);
+    slow.iter().for_each(|slow| host.clear(slow));
     browser.until_text("#crawls", "every repo that is known has been taken in").await;
     browser.until_text("#collection-table", CAPTAIN).await;
     browser.evaluate("document.getElementById('crawling').scrollIntoView()").await;

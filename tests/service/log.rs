@@ -100,7 +100,8 @@ async fn a_day_in_small_is_a_few_lines_however_often_a_host_blinks() {
     for message in ["new host", "the host is followed from now on"] {
         let mut told: Vec<&str> = of(&lines, message).iter().map(|line| line["host"].as_str().unwrap()).collect();
         let mut expected = names.clone();
-        (told.sort_unstable(), expected.sort_unstable());
+        told.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(told, expected, "{message}");
     }
     // And one for the #info of each host.
@@ -157,6 +158,11 @@ async fn what_an_operator_does_and_how_the_process_ends_stands_in_the_log() {
     assert!(relay.terminate().await.success());
 
     let lines = lines(&relay.log());
+    assert_eq!(
+        (&lines[0]["message"], &lines[0]["public"]),
+        (&json!("listening"), &json!(relay.address())),
+        "{lines:#?}"
+    );
     let [account] = of(&lines, "the operator changed an account")[..] else { panic!("{lines:#?}") };
     assert_eq!((&account["did"], &account["action"]), (&json!(did), &json!("takedown")));
     let [blocked] = of(&lines, "the operator changed a host")[..] else { panic!("{lines:#?}") };

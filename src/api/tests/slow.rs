@@ -1,7 +1,10 @@
 //! Slow requests in the log.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::poll;
 
 use crate::cli::logging;
 
@@ -46,28 +49,31 @@ async fn a_slow_request_says_what_was_asked_and_where_the_time_went() {
     assert_eq!(world.query(asked).await.dids().len(), 1);
     assert_eq!(log.lines(), Vec::<Value>::new(), "it was quick");
 
-    // All readers are busy for a while.
-    let (started, busy) = (Arc::new(tokio::sync::Barrier::new(2)), Duration::from_millis(700));
-    let reading = world.store.clone();
-    let begun = started.clone();
-    let others = tokio::spawn(async move {
-        let reads = (0..4).map(|_| reading.read(move |_| Ok(std::thread::sleep(busy))));
-        let mut reads = Box::pin(futures_util::future::join_all(reads));
-        // Polled once, they have their turns.
-        assert!(futures_util::poll!(&mut reads).is_pending());
-        begun.wait().await;
-        reads.await
+    // All readers are busy, until nobody holds the gate.
+    let (gate, busy) = mpsc::channel::<()>();
+    let busy = Arc::new(Mutex::new(busy));
+    let reads = (0..4).map(|_| {
+        let busy = busy.clone();
+        world.store.read(move |_| {
+            let _ = busy.lock().unwrap().recv();
+            Ok(())
+        })
     });
-    started.wait().await;
-    assert_eq!(world.query(asked).await.dids().len(), 1);
-    others.await.unwrap();
+    let mut reads = Box::pin(join_all(reads));
+    assert!(poll!(&mut reads).is_pending(), "polled once, they have their turns");
+    let mut query = Box::pin(world.query(asked));
+    tokio::time::timeout(Duration::from_millis(600), &mut query).await.expect_err("no reader is free");
+    drop(gate);
+    let (answer, others) = tokio::join!(query, reads);
+    assert_eq!(answer.dids().len(), 1);
+    assert!(others.iter().all(Result::is_ok));
     let lines = log.lines();
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!((&line["level"], &line["message"]), (&json!("WARN"), &json!("a request took long")), "{line}");
     assert_eq!(line["asked"], format!("/xrpc/com.atproto.sync.{asked}"), "{line}");
     assert!(line["reason"].as_str().unwrap().starts_with("waiting for a reader"), "{line}");
     assert!(
-        line["waiting_ms"].as_u64() >= Some(400) && line["took_ms"].as_u64() >= line["waiting_ms"].as_u64(),
+        line["waiting_ms"].as_u64() >= Some(500) && line["took_ms"].as_u64() >= line["waiting_ms"].as_u64(),
         "{line}"
     );
     assert_eq!((&line["status"], &line["reads"], &line["left_out"]), (&json!(200), &json!(1), &json!(0)), "{line}");

@@ -88,7 +88,7 @@ async fn rows_past_a_limit_that_was_lowered_stay_and_make_no_room_until_enough_a
             let collection = tx.new_collection("io.atcr.a", HERE)?;
             rows.iter()
                 .try_for_each(|(rkey, cid)| tx.insert_record(collection.id, RepoId(1), rkey, *cid, "{}").map(drop))?;
-            tx.adjust_count(collection.id, RepoId(1), 4)?;
+            tx.adjust_count(collection, RepoId(1), 4)?;
             tx.change_usage(RepoId(1), &crate::store::UsageChange { records: 4, bytes: 8, collections: 1 })
         })
         .await;

@@ -46,47 +46,49 @@ fn a_damaged_row_is_an_error_wherever_it_is_cut() {
         assert_eq!(Entries::of(&chunk[..length]).last(), Some(Err(Damaged)), "{length}");
     }
     assert_eq!(Entries::of(&[0xff; 20]).collect::<Vec<_>>(), [Err(Damaged)]);
-    assert_eq!(with(&[0xff; 20], Entry { repo: 1, did: PackedDid::Text(b"did:web:a.b") }), Err(Damaged));
-    assert_eq!(without(&[0xff; 20], 1), Err(Damaged));
+    assert_eq!(merge(&[0xff; 20], &[Change { repo: 1, listed: None }]), Err(Damaged));
+    assert_eq!(cut(&[0xff; 20], 1, 1), Err(Damaged));
 }
 
 proptest! {
     #[test]
     fn a_row_holds_what_was_put_into_it_and_not_what_was_taken_out(
-        repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 1..40),
-        (repo, did) in (1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,300}"),
-        chosen in any::<prop::sample::Index>(),
+        repos in prop::collection::btree_map(1_i64..200, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 0..40),
+        changes in prop::collection::btree_map(1_i64..250, prop::option::of("did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,300}"), 1..40),
     ) {
+        let named: Vec<Change> =
+            changes.iter().map(|(repo, did)| Change { repo: *repo, listed: did.as_deref() }).collect();
         let chunk = packed(&repos);
         prop_assert_eq!(unpacked(&chunk), repos.clone().into_iter().collect::<Vec<_>>());
-        let known = *repos.keys().nth(chosen.index(repos.len())).unwrap();
-        prop_assert_eq!(Entry::pack(known, &did, |entry| with(&chunk, entry)).unwrap(), None);
-        let fewer = BTreeMap::from_iter(repos.clone().into_iter().filter(|(repo, _)| *repo != known));
-        prop_assert_eq!(without(&chunk, known).unwrap(), Some(packed(&fewer)));
-        if !repos.contains_key(&repo) {
-            let mut more = repos.clone();
-            more.insert(repo, did.clone());
-            prop_assert_eq!(Entry::pack(repo, &did, |entry| with(&chunk, entry)).unwrap(), Some(packed(&more)));
-            prop_assert_eq!(without(&chunk, repo).unwrap(), None);
+        let mut wanted = repos.clone();
+        for Change { repo, listed } in &named {
+            match listed {
+                Some(did) => _ = wanted.entry(*repo).or_insert((*did).to_owned()),
+                None => _ = wanted.remove(repo),
+            }
         }
+        let only_grew = wanted.keys().take(repos.len()).eq(repos.keys());
+        let merged = (wanted != repos).then(|| Merged { bytes: packed(&wanted), only_grew });
+        prop_assert_eq!(merge(&chunk, &named).unwrap(), merged);
     }
 
     #[test]
-    fn a_row_is_split_between_two_repos(
-        repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 1..40),
-        (chosen, part) in any::<(prop::sample::Index, prop::sample::Index)>(),
+    fn a_row_is_cut_between_repos_where_it_is_enough_or_would_be_too_much(
+        repos in prop::collection::btree_map(1_i64..1 << 34, "did:plc:[a-z2-7]{24}|did:web:[a-z.]{1,60}", 0..40),
+        enough_bytes in 1_usize..300,
+        more_bytes in 0_usize..100,
     ) {
-        let newest = *repos.keys().nth(chosen.index(repos.len())).unwrap();
-        let Some(Halves { left, last_of_left, right }) = split(&packed(&repos), newest, part.index(packed(&repos).len())).unwrap() else {
-            prop_assert_eq!(repos.len(), 1);
-            return Ok(());
-        };
-        let (left, right) = (unpacked(&left), unpacked(&right));
-        prop_assert_eq!(left.last().unwrap().0, last_of_left);
-        prop_assert!(!right.is_empty());
-        prop_assert_eq!([left, right.clone()].concat(), repos.clone().into_iter().collect::<Vec<_>>());
-        if Some(&newest) == repos.keys().last() {
-            prop_assert_eq!(right.len(), 1);
+        let most_bytes = enough_bytes + more_bytes;
+        let pieces = cut(&packed(&repos), enough_bytes, most_bytes).unwrap();
+        let parts: Vec<_> = pieces.iter().map(|piece| unpacked(&piece.bytes)).collect();
+        prop_assert_eq!(parts.concat(), repos.into_iter().collect::<Vec<_>>());
+        for (piece, part) in pieces.iter().zip(&parts) {
+            prop_assert_eq!(part.last().map(|(repo, _)| *repo), Some(piece.last));
+            prop_assert!(part.len() == 1 || piece.bytes.len() <= most_bytes);
+        }
+        for (piece, next) in pieces.iter().zip(pieces.iter().skip(1)) {
+            let first_bytes = Entries::of(&next.bytes).next().unwrap().unwrap().most_bytes();
+            prop_assert!(piece.bytes.len() >= enough_bytes || piece.bytes.len() + first_bytes > most_bytes);
         }
     }
 }

@@ -89,6 +89,7 @@ function showStatus() {
     say(row.querySelector("small"), more);
   });
   showCrawls();
+  at("collection-empty").hidden = status.records > 0;
   // They are counted row by row: only when something has changed, and not at every turn.
   const changed = `${status.collections} ${status.records}`;
   if (changed !== collectionsShown.of && performance.now() >= collectionsShown.at + COLLECTIONS_EVERY_MS) {
@@ -283,7 +284,6 @@ async function get(path) {
 async function showCollections() {
   try {
     const { collections } = await get("/collections");
-    at("collection-empty").hidden = collections.length > 0;
     at("collection-table").hidden = collections.length === 0;
     at("collection-table").tBodies[0].replaceChildren(...collections.map((it) => make("tr", {},
       make("td", {}, it.collection), make("td", { class: "number" }, count(it.repos)), make("td", { class: "number" }, count(it.records)))));

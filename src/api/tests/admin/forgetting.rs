@@ -99,7 +99,7 @@ async fn forgetting_is_done_in_pieces_whatever_a_repo_holds() {
             for rkey in 0..10_000 {
                 tx.insert_record(collection.id, repo, &rkey.to_string(), commit().1, "{}").unwrap();
             }
-            let collections = tx.adjust_count(collection.id, repo, 10_000).unwrap();
+            let collections = tx.adjust_count(collection, repo, 10_000).unwrap();
             let change = UsageChange { records: 10_000, bytes: 20_000, collections };
             tx.change_usage(repo, &change).unwrap();
         })
