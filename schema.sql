@@ -135,16 +135,26 @@ CREATE TABLE collections (
     brought_by    INTEGER                                 -- host_id whose record had it first: a host may bring only so many names
 ) STRICT;
 
--- The index. WITHOUT ROWID and in this order, so that the rows of one collection and repo lie together.
+-- The index. WITHOUT ROWID and in this order, so that the rows of one collection and repo lie together. Narrow: with the
+-- records in it, each new row changed more than two pages that no other of its transaction did.
 CREATE TABLE indexed_records (
     collection_id INTEGER NOT NULL REFERENCES collections (collection_id),
     repo_id       INTEGER NOT NULL REFERENCES repos (repo_id),
     rkey          TEXT    NOT NULL,
     cid           BLOB    NOT NULL,
-    record_data   TEXT    NOT NULL,                       -- the record as protocol JSON ($link, $bytes)
     indexed_at    INTEGER NOT NULL,
+    record_id     INTEGER NOT NULL,                       -- its row of `record_contents`, which is no other's
     PRIMARY KEY (collection_id, repo_id, rkey)
 ) STRICT, WITHOUT ROWID;
+
+-- The records themselves, in the order in which they came: new ones fill one page after the other.
+CREATE TABLE record_contents (
+    record_id   INTEGER PRIMARY KEY,
+    record_data TEXT NOT NULL                             -- the record as protocol JSON ($link, $bytes)
+) STRICT;
+CREATE TRIGGER record_went AFTER DELETE ON indexed_records BEGIN
+    DELETE FROM record_contents WHERE record_id = old.record_id;
+END;
 
 -- Which repos hold which collection, and how many records. Changed in the transaction that changes the rows; a count that reaches 0 is
 -- deleted. No foreign key to collections: it would ask for an index of its own.
@@ -218,8 +228,9 @@ SELECT r.did, c.nsid, i.rkey,
                    ((instr('0123456789abcdef', substr(bytes, 1 + i * 5 / 4, 1)) - 1) * 16
                    + instr('0123456789abcdef', substr(bytes, 2 + i * 5 / 4, 1)) - 1) >> (3 - i * 5 % 4)) & 31), 1), '')
         FROM digit),
-       i.record_data,
+       b.record_data,
        strftime('%Y-%m-%dT%H:%M:%fZ', i.indexed_at / 1000.0, 'unixepoch')
 FROM indexed_records i
+JOIN record_contents b USING (record_id)
 JOIN collections c USING (collection_id)
 JOIN repos r USING (repo_id);

@@ -11,7 +11,7 @@ use super::open::{self, OpenError};
 const MOST_LINES: usize = 10;
 
 /// What a check looks at: its name, and a query for one line per difference.
-const DERIVED: [(&str, &str); 7] = [
+const DERIVED: [(&str, &str); 8] = [
     (
         "repo_collections counts other than the rows",
         "WITH counted AS (SELECT collection_id, repo_id, count(*) AS record_count FROM indexed_records GROUP BY 1, 2),
@@ -24,13 +24,14 @@ const DERIVED: [(&str, &str); 7] = [
         "record_bytes of a repo other than its rows'",
         "SELECT printf('repo %d: %d stored, %d counted', repo_id, record_bytes, counted)
          FROM (SELECT r.repo_id, r.record_bytes, ifnull(counted, 0) AS counted FROM repos r LEFT JOIN
-               (SELECT repo_id, sum(octet_length(record_data)) AS counted FROM indexed_records GROUP BY 1) USING (repo_id))
+               (SELECT repo_id, sum(octet_length(record_data)) AS counted FROM indexed_records JOIN record_contents USING (record_id)
+                GROUP BY 1) USING (repo_id))
          WHERE record_bytes <> counted",
     ),
     (
         "host_usage other than the rows",
         "WITH of_repo AS (SELECT repo_id, count(*) AS records, sum(octet_length(record_data)) AS bytes
-                          FROM indexed_records GROUP BY 1),
+                          FROM indexed_records JOIN record_contents USING (record_id) GROUP BY 1),
               counted AS (SELECT host_id, count(repo_id) AS accounts, ifnull(sum(o.records), 0) AS records,
                                  ifnull(sum(o.bytes), 0) AS record_bytes
                           FROM hosts LEFT JOIN repos USING (host_id) LEFT JOIN of_repo o USING (repo_id) GROUP BY host_id)
@@ -52,7 +53,14 @@ const DERIVED: [(&str, &str); 7] = [
     (
         "records whose content is not JSON",
         "SELECT printf('collection %d of repo %d: %s', collection_id, repo_id, rkey) FROM indexed_records
-         WHERE NOT json_valid(record_data)",
+         JOIN record_contents USING (record_id) WHERE NOT json_valid(record_data)",
+    ),
+    (
+        "records without a content, or a content without its record",
+        "SELECT printf('collection %d of repo %d: %s', collection_id, repo_id, rkey) FROM indexed_records
+         WHERE record_id NOT IN (SELECT record_id FROM record_contents)
+         UNION ALL SELECT printf('content %d', record_id) FROM record_contents
+         WHERE record_id NOT IN (SELECT record_id FROM indexed_records)",
     ),
     ("references to rows that are not there", "SELECT printf('%s row %s -> %s', \"table\", rowid, parent) FROM pragma_foreign_key_check"),
 ];

@@ -102,23 +102,27 @@ impl Tx<'_> {
             .collect::<TxResult<_>>()?;
         let mut change = UsageChange::default();
         for collection in collections.iter().copied() {
-            let sizes: Vec<i64> = self
+            let some = named_params! {":collection": collection.id, ":repo": repo.0, ":most": left as i64};
+            let bytes: i64 = self
+                .db
+                .prepare_cached(
+                    "SELECT ifnull(sum(octet_length(record_data)), 0) FROM record_contents WHERE record_id IN (
+                         SELECT record_id FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo
+                         ORDER BY rkey LIMIT :most)",
+                )?
+                .query_row(some, |row| row.get(0))?;
+            let deleted = self
                 .db
                 .prepare_cached(
                     "DELETE FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo AND rkey IN (
-                         SELECT rkey FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo LIMIT :most)
-                     RETURNING octet_length(record_data)",
+                         SELECT rkey FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo
+                         ORDER BY rkey LIMIT :most)",
                 )?
-                .query_map(
-                    named_params! {":collection": collection.id, ":repo": repo.0, ":most": left as i64},
-                    |row| row.get(0),
-                )?
-                .collect::<TxResult<_>>()?;
-            let deleted = sizes.len() as i64;
-            change.records -= deleted;
-            change.bytes -= sizes.iter().sum::<i64>();
-            change.collections += self.adjust_count(collection, repo, -deleted)?;
-            left -= sizes.len();
+                .execute(some)?;
+            change.records -= deleted as i64;
+            change.bytes -= bytes;
+            change.collections += self.adjust_count(collection, repo, -(deleted as i64))?;
+            left -= deleted;
             if left == 0 {
                 break;
             }

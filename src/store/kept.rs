@@ -11,6 +11,7 @@ use super::TxResult;
 #[derive(Default)]
 pub(super) struct KeptStatements<'db> {
     pub insert_record: Kept<'db>,
+    pub insert_content: Kept<'db>,
     pub begin_count: Kept<'db>,
     pub move_count: Kept<'db>,
 }

@@ -25,9 +25,10 @@ use crate::config::{Limits, StoreConfig};
 use crate::syntax::CollectionFilter;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// What brings a file of version n + 1 up by one, each in the transaction that raises its version.
-const STEPS: [&str; 2] = [include_str!("upgrades/2.sql"), include_str!("upgrades/3.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("upgrades/2.sql"), include_str!("upgrades/3.sql"), include_str!("upgrades/4.sql")];
 /// The version that brought `lists`, which no SQL can fill.
 const LISTS_SINCE: i64 = 3;
 /// "sign" in ASCII: tells a signpost database from any other SQLite file.

@@ -234,6 +234,7 @@ impl Tx<'_> {
                 "SELECT nsid, rkey, cid, record_data, indexed_at FROM repo_collections rc
                  JOIN collections c USING (collection_id)
                  JOIN indexed_records i ON i.collection_id = rc.collection_id AND i.repo_id = rc.repo_id
+                 JOIN record_contents b ON b.record_id = i.record_id
                  WHERE rc.repo_id = :repo LIMIT :most",
             )?
             .query_map(named_params! {":repo": repo_id, ":most": most as i64}, |row| {

@@ -1,4 +1,4 @@
-//! `indexed_records`, `repo_collections` and `collections`: the index. Counts are moved by the caller in one step per collection
+//! `indexed_records` with `record_contents`, `repo_collections` and `collections`: the index. Counts are moved by the caller in one step per collection
 //! ([`Tx::adjust_count`]) and per repo ([`Tx::change_usage`]), so that 100,000 rows cost one update; `index` is the only caller.
 
 use rusqlite::{OptionalExtension, named_params};
@@ -118,7 +118,7 @@ impl Tx<'_> {
     pub fn record_size(&self, collection_id: i64, repo: RepoId, rkey: &str) -> TxResult<Option<i64>> {
         self.db
             .prepare_cached(
-                "SELECT octet_length(record_data) FROM indexed_records
+                "SELECT octet_length(record_data) FROM indexed_records JOIN record_contents USING (record_id)
                  WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey",
             )?
             .query_row(named_params! {":collection": collection_id, ":repo": repo.0, ":rkey": rkey}, |row| row.get(0))
@@ -134,15 +134,21 @@ impl Tx<'_> {
         cid: DagCid,
         json: &str,
     ) -> TxResult<()> {
-        self.db
+        let record_id: i64 = self
+            .db
             .prepare_cached(
-                "UPDATE indexed_records SET cid = :cid, record_data = :json, indexed_at = :now
-                 WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey",
+                "UPDATE indexed_records SET cid = :cid, indexed_at = :now
+                 WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey RETURNING record_id",
             )?
-            .execute(named_params! {
-                ":cid": cid, ":json": json, ":now": self.now,
-                ":collection": collection_id, ":repo": repo.0, ":rkey": rkey,
-            })?;
+            .query_row(
+                named_params! {
+                    ":cid": cid, ":now": self.now, ":collection": collection_id, ":repo": repo.0, ":rkey": rkey,
+                },
+                |row| row.get(0),
+            )?;
+        self.db
+            .prepare_cached("UPDATE record_contents SET record_data = ?2 WHERE record_id = ?1")?
+            .execute((record_id, json))?;
         Ok(())
     }
 
@@ -155,24 +161,29 @@ impl Tx<'_> {
         cid: DagCid,
         json: &str,
     ) -> TxResult<bool> {
+        // The id that SQLite gives the content then: one more than the last.
         let inserted = self.kept.insert_record.execute(
             self.db,
-            "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, record_data, indexed_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-            (collection_id, repo.0, rkey, cid, json, self.now),
+            "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, indexed_at, record_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, (SELECT ifnull(max(record_id), 0) + 1 FROM record_contents)) ON CONFLICT DO NOTHING",
+            (collection_id, repo.0, rkey, cid, self.now),
         )?;
+        if inserted > 0 {
+            let sql = "INSERT INTO record_contents (record_data) VALUES (?1)";
+            self.kept.insert_content.execute(self.db, sql, [json])?;
+        }
         Ok(inserted > 0)
     }
 
     /// Deletes a record if it is there. Answers how many bytes its JSON had.
     pub fn delete_record(&self, collection_id: i64, repo: RepoId, rkey: &str) -> TxResult<Option<i64>> {
-        self.db
-            .prepare_cached(
-                "DELETE FROM indexed_records WHERE collection_id = :collection AND repo_id = :repo AND rkey = :rkey
-                 RETURNING octet_length(record_data)",
-            )?
-            .query_row(named_params! {":collection": collection_id, ":repo": repo.0, ":rkey": rkey}, |row| row.get(0))
-            .optional()
+        let size_bytes = self.record_size(collection_id, repo, rkey)?;
+        if size_bytes.is_some() {
+            self.db
+                .prepare_cached("DELETE FROM indexed_records WHERE collection_id = ?1 AND repo_id = ?2 AND rkey = ?3")?
+                .execute((collection_id, repo.0, rkey))?;
+        }
+        Ok(size_bytes)
     }
 
     /// Moves a count; at 0 the repo is off the collection's list, and a collection that nobody has goes. Answers by how many the repo's

@@ -274,8 +274,9 @@ pub(super) fn recount(db: &Connection) -> rusqlite::Result<()> {
         "UPDATE repos SET
              record_count = (SELECT ifnull(sum(c.record_count), 0) FROM repo_collections c WHERE c.repo_id = repos.repo_id),
              collection_count = (SELECT count(*) FROM repo_collections c WHERE c.repo_id = repos.repo_id),
-             record_bytes = (SELECT ifnull(sum(octet_length(i.record_data)), 0) FROM repo_collections c
+             record_bytes = (SELECT ifnull(sum(octet_length(b.record_data)), 0) FROM repo_collections c
                  JOIN indexed_records i ON i.collection_id = c.collection_id AND i.repo_id = c.repo_id
+                 JOIN record_contents b ON b.record_id = i.record_id
                  WHERE c.repo_id = repos.repo_id);
          UPDATE host_usage SET
              names = (SELECT count(*) FROM collections WHERE brought_by = host_usage.host_id),

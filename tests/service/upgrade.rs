@@ -71,7 +71,7 @@ async fn an_upgrade_that_is_killed_again_and_again_is_finished_by_the_next_start
     let signpost = Process::start_in(directory, &network, Options::default());
     let index = signpost.index();
     for (sql, expected) in [
-        ("SELECT user_version FROM pragma_user_version", 3),
+        ("SELECT user_version FROM pragma_user_version", 4),
         ("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'", 1),
         ("SELECT count(*) FROM repos WHERE record_bytes = 12", REPOS),
         ("SELECT accounts FROM host_usage", REPOS),

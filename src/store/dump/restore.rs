@@ -141,6 +141,7 @@ struct Tables<'db> {
     pairs: HashMap<i64, i64>,
     insert_repo: Statement<'db>,
     insert_record: Statement<'db>,
+    insert_content: Statement<'db>,
     insert_pair: Statement<'db>,
 }
 
@@ -170,8 +171,9 @@ impl<'db> Tables<'db> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?,
             insert_record: db.prepare(
-                "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, record_data, indexed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, indexed_at, record_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?,
+            insert_content: db.prepare("INSERT INTO record_contents (record_data) VALUES (?1)")?,
             insert_pair: db
                 .prepare("INSERT INTO repo_collections (collection_id, repo_id, record_count) VALUES (?1, ?2, ?3)")?,
         })
@@ -290,7 +292,8 @@ impl<'db> Tables<'db> {
             }
         };
         let cid = parse_cid(&record.cid)?;
-        self.insert_record.execute((collection, repo, &record.rkey, cid, record.value.get(), record.indexed_at))?;
+        let record_id = self.insert_content.insert([record.value.get()])?;
+        self.insert_record.execute((collection, repo, &record.rkey, cid, record.indexed_at, record_id))?;
         *self.pairs.entry(collection).or_default() += 1;
         self.counts.records += 1;
         Ok(())
