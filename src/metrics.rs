@@ -4,22 +4,35 @@
 //! crate. Labels are bounded: an enum or a `&'static str`, never a DID or a host's name. What the database
 //! knows is not counted here a second time: it comes in as `Sizes` at each scrape.
 
+mod declare;
+mod labels;
+mod lines;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
+pub use labels::{EventKind, JobKind};
+pub use lines::Lines;
+pub use sizes::Sizes;
+
 use std::fmt;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
+
+use declare::Declare;
+use labels::{
+    CallLabels, EventLabels, JobLabels, MethodLabels, OutcomeLabels, PlaceLabels, ReasonLabels, RequestLabels,
+    WayLabels,
+};
 
 /// The `Content-Type` of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -67,137 +80,6 @@ pub struct Totals {
     /// Finished attempts at crawl jobs on repos.
     pub jobs: u64,
 }
-
-/// The kind of a firehose message (com.atproto.sync.subscribeRepos).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// `#commit`
-    Commit,
-    /// `#sync`
-    Sync,
-    /// `#account`
-    Account,
-    /// `#identity`
-    Identity,
-    /// `#info`
-    Info,
-    /// An error frame.
-    Error,
-    /// Any other type, old or not known yet.
-    Other,
-}
-
-/// The kind of a job of the crawl queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JobKind {
-    /// A host is probed, and its repos are listed.
-    Host,
-    /// A repo is fetched.
-    Repo,
-}
-
-/// What the database knows, gathered for one scrape. Pairs are (label, number of rows); the labels are fixed
-/// words.
-#[derive(Debug, Clone, Default)]
-pub struct Sizes {
-    /// Rows of the crawl queue by status.
-    pub queue: Vec<(String, i64)>,
-    /// Hosts by state.
-    pub hosts: Vec<(String, i64)>,
-    /// Repos by whether their account is active.
-    pub repos: Vec<(String, i64)>,
-    /// Indexed records.
-    pub records: i64,
-    /// Repos known to be out of step with their host.
-    pub desynchronized_repos: i64,
-    /// Repos of which a limit keeps some records out of the index.
-    pub truncated_repos: i64,
-    /// Firehoses that should be connected and are not.
-    pub firehoses_down: i64,
-    /// How long the job that is due longest has been waiting for a worker.
-    pub longest_wait_seconds: i64,
-    /// Accounts that wait for room at their host.
-    pub waiting_accounts: i64,
-    /// Hosts that send more events than their limits let through.
-    pub slowed_hosts: i64,
-    /// Collections that somebody has a record of.
-    pub collections: i64,
-    /// Repos that wait to be fetched again since the filter was widened.
-    pub repos_to_reindex: i64,
-    /// Live events that wait for their repo.
-    pub held_events: i64,
-    /// Firehoses connected now.
-    pub connected_firehoses: i64,
-    /// Hosts that are kept out.
-    pub blocked_hosts: i64,
-    /// Domains that are banned.
-    pub domain_bans: i64,
-    /// Accounts that the operator hides.
-    pub takedowns: i64,
-    /// Hosts that strangers announced in the last 24 hours.
-    pub new_hosts_last_day: i64,
-    /// The database file, in bytes.
-    pub database_bytes: i64,
-    /// Its write-ahead log, in bytes.
-    pub wal_bytes: u64,
-    /// Free space on its disk, in bytes, if the system says.
-    pub disk_free_bytes: Option<u64>,
-    /// Whether nothing is taken in because the disk is full.
-    pub disk_full: bool,
-    /// Queries that were cut because they took too long.
-    pub queries_cut: u64,
-    /// Whether most hosts are ahead of our clock.
-    pub clock_is_behind: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EventLabels {
-    kind: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct JobLabels {
-    kind: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WayLabels {
-    way: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    call: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PlaceLabels {
-    place: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    status: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MethodLabels {
-    method: &'static str,
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         Metrics::new()
@@ -399,51 +281,6 @@ impl Metrics {
         out
     }
 }
-
-impl Sizes {
-    /// A registry for one scrape, so that two scrapes at once cannot see each other's halves.
-    fn registry(&self) -> Registry {
-        let mut registry = Registry::with_prefix("signpost");
-        let mut add = Declare(&mut registry);
-        add.rows("queue_jobs", "Rows of the crawl queue by status", "status", &self.queue);
-        add.rows("hosts", "Hosts by state", "state", &self.hosts);
-        add.rows("repos", "Repos by account status", "status", &self.repos);
-        for (name, help, value) in [
-            ("records", "Indexed records", self.records),
-            ("clock_behind", "1 when most hosts are ahead of our clock", i64::from(self.clock_is_behind)),
-            ("desynchronized_repos", "Repos known to be out of step with their host", self.desynchronized_repos),
-            ("truncated_repos", "Repos of which a limit keeps some records out of the index", self.truncated_repos),
-            ("firehoses_down", "Firehoses that should be connected and are not", self.firehoses_down),
-            (
-                "queue_longest_wait_seconds",
-                "How long the job that is due longest has been waiting for a worker",
-                self.longest_wait_seconds,
-            ),
-            ("waiting_accounts", "Accounts that wait for room at their host", self.waiting_accounts),
-            ("slowed_hosts", "Hosts that send more events than their limits let through", self.slowed_hosts),
-            ("collections", "Collections that somebody has a record of", self.collections),
-            ("repos_to_reindex", "Repos to be fetched again since the filter was widened", self.repos_to_reindex),
-            ("held_events", "Live events that wait for their repo", self.held_events),
-            ("connected_firehoses", "Firehoses connected now", self.connected_firehoses),
-            ("blocked_hosts", "Hosts that the operator keeps out", self.blocked_hosts),
-            ("domain_bans", "Domains whose hosts the operator keeps out", self.domain_bans),
-            ("takedowns", "Accounts that the operator hides", self.takedowns),
-            ("new_hosts_last_day", "Hosts that strangers announced in the last 24 hours", self.new_hosts_last_day),
-            ("database_size_bytes", "Size of the database file", self.database_bytes),
-            ("wal_size_bytes", "Size of the database's write-ahead log", size(self.wal_bytes)),
-            ("disk_full", "1 when nothing is taken in because the disk is full", i64::from(self.disk_full)),
-        ] {
-            add.0.register(name, help, ConstGauge::new(value));
-        }
-        if let Some(free) = self.disk_free_bytes {
-            add.0.register("disk_free_bytes", "Free space on the database's disk", ConstGauge::new(size(free)));
-        }
-        let cut = ConstCounter::new(self.queries_cut);
-        add.0.register("queries_cut", "Queries that were cut because they took too long", cut);
-        registry
-    }
-}
-
 /// Where in [`OUTCOMES`] an outcome counts.
 fn class_of(outcome: &str) -> usize {
     match outcome {
@@ -455,63 +292,6 @@ fn class_of(outcome: &str) -> usize {
         _ => 3,
     }
 }
-
-impl EventKind {
-    fn name(self) -> &'static str {
-        match self {
-            EventKind::Commit => "commit",
-            EventKind::Sync => "sync",
-            EventKind::Account => "account",
-            EventKind::Identity => "identity",
-            EventKind::Info => "info",
-            EventKind::Error => "error",
-            EventKind::Other => "other",
-        }
-    }
-}
-
-impl JobKind {
-    fn name(self) -> &'static str {
-        match self {
-            JobKind::Host => "host",
-            JobKind::Repo => "repo",
-        }
-    }
-}
-
-/// Declares metrics in a registry; each call gives the metric back.
-struct Declare<'a>(&'a mut Registry);
-
-impl Declare<'_> {
-    fn metric<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
-        self.0.register(name, help, metric.clone());
-        metric
-    }
-
-    fn counter(&mut self, name: &str, help: &str) -> Counter {
-        self.metric(name, help, Counter::default())
-    }
-
-    fn family<L>(&mut self, name: &str, help: &str) -> Family<L, Counter>
-    where
-        L: Clone + Eq + Hash + EncodeLabelSet + fmt::Debug + Send + Sync + 'static,
-    {
-        self.metric(name, help, Family::default())
-    }
-
-    fn rows(&mut self, name: &str, help: &str, label: &'static str, rows: &[(String, i64)]) {
-        let gauges = Family::<[(&str, String); 1], Gauge>::default();
-        for (value, count) in rows {
-            gauges.get_or_create(&[(label, value.clone())]).set(*count);
-        }
-        self.0.register(name, help, gauges);
-    }
-}
-
-fn size(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
 fn write_all(out: &mut String, counters: &Registry, sizes: &Registry) -> fmt::Result {
     text::encode_registry(out, counters)?;
     text::encode_registry(out, sizes)?;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::supervisor::Supervisor;
 use crate::api::{self, Api, ConnectionLimits, Phase, Readiness};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::crawl::{self, Crawler};
 use crate::host::{Client, Outbound};
 use crate::identity::LookUps;
@@ -135,7 +135,7 @@ impl Service {
         // Not a child of `shutdown`: a part that ends by itself must be told from one that was asked to.
         let stop = CancellationToken::new();
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        parts.spawn(serve(public, api::public_router(api), limits, metrics, stop.clone()));
+        parts.spawn(serve(public, api::PublicService::new(api), limits, metrics, stop.clone()));
         parts.spawn(ingest::run(crawler, subscriber, stop.clone()));
         parts.spawn(watch(supervisor.clone(), store.clone(), stop.clone()));
         readiness.set(Phase::Running);
@@ -181,6 +181,11 @@ impl Service {
             self.public_addr()?,
             self.config.store.path.display(),
         );
+        if self.config.log_format == LogFormat::Json {
+            // Who reads objects does not read that line.
+            let (version, public) = (env!("CARGO_PKG_VERSION"), self.public_addr()?);
+            tracing::info!(version, %public, internal, database = %self.config.store.path.display(), "listening");
+        }
         if self.config.outbound.policy == HostPolicy::AllowPrivate {
             tracing::warn!(
                 "--allow-private-hosts is on: whoever can call requestCrawl makes this machine connect to any address and port of \
@@ -207,12 +212,12 @@ async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn serve(
     listener: TcpListener,
-    router: axum::Router,
+    public: api::PublicService,
     limits: ConnectionLimits,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    api::serve(listener, router, limits, Some(metrics), stop).await;
+    api::serve(listener, public, limits, Some(metrics), stop).await;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::database::Database;
 use crate::report;
 use crate::signpost::{Signpost, database_path, directory};
 
+/// `SIGNPOST_BENCH_HOSTS=10000` adds a number to these: the network needs two open files for each, and some minutes.
 const HOSTS: [usize; 2] = [100, 1000];
 const RECORDS_EACH: usize = 5;
 /// Connections of the backfill are closed by then, and what they took was given back: that is done once a minute.
@@ -17,7 +18,8 @@ const WATCH: Duration = Duration::from_secs(10);
 
 /// Hosts with one repo each, subscribed.
 pub async fn run() {
-    for hosts in HOSTS {
+    let more = std::env::var("SIGNPOST_BENCH_HOSTS").ok().map(|hosts| hosts.parse().expect("a number of hosts"));
+    for hosts in HOSTS.into_iter().chain(more) {
         subscribed(hosts).await;
     }
 }

@@ -83,11 +83,13 @@ pub(super) struct AwaitedBody {
 }
 
 impl AwaitedBody {
-    pub(super) fn new(body: Incoming, place: Arc<Place>) -> AwaitedBody {
+    /// Of a request that is being read into this place.
+    pub(super) fn of(body: Incoming, place: &Arc<Place>) -> axum::body::Body {
         if body.is_end_stream() {
             place.works();
+            return axum::body::Body::empty();
         }
-        AwaitedBody { body, place }
+        axum::body::Body::new(AwaitedBody { body, place: place.clone() })
     }
 }
 

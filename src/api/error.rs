@@ -11,7 +11,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::metrics::Lines;
 use crate::store::StoreError;
+
+/// What fails for one request fails for the next.
+static LINES: Lines = Lines::a_minute(10);
 
 /// An answer that is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +72,9 @@ impl From<StoreError> for ApiError {
             }
             StoreError::Slow => ApiError::unavailable("QueryTimeout", "the query took too long", 10),
             error => {
-                tracing::error!("a request failed: {error}");
+                if let Some(left_out) = LINES.take() {
+                    tracing::error!(%error, left_out, "a request failed: signpost check looks at the database");
+                }
                 ApiError::internal()
             }
         }

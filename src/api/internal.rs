@@ -108,6 +108,9 @@ fn sizes(stats: Stats, clock_is_behind: bool) -> Sizes {
         collections: stats.collections,
         repos_to_reindex: stats.repos_to_reindex,
         held_events: stats.held_events,
+        host_lag_seconds: stats.host_lag_seconds,
+        lagging_hosts: stats.lagging_hosts,
+        lag_events: stats.lag_events,
         connected_firehoses: stats.connected_firehoses,
         blocked_hosts: stats.blocked_hosts,
         domain_bans: stats.domain_bans,
@@ -155,7 +158,7 @@ async fn ready(State(internal): State<Internal>) -> (StatusCode, Json<Ready>) {
         reasons.push("the disk is full: nothing is taken in until there is space");
     }
     let repos_to_reindex = internal.store.read(|tx| tx.repos_to_reindex()).await.unwrap_or_else(|error| {
-        tracing::error!("not ready: {error}");
+        tracing::error!(%error, "not ready: the database does not answer");
         reasons.push("the database does not answer");
         0
     });

@@ -29,14 +29,16 @@ mod query;
 mod request_crawl;
 mod router;
 mod server;
+mod slow;
 mod surface;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use connections::ConnectionLimits;
 pub use internal::{Phase, Readiness, internal_router};
 pub use operator::History;
-pub use router::public_router;
+pub use router::PublicService;
 pub use server::serve;
 
 use std::sync::Arc;
@@ -72,6 +74,7 @@ pub struct Api {
     pub default_limits: HostLimits,
     /// Those of listReposByCollection.
     pages: Arc<Pages>,
+    counted: Arc<home::Counted>,
     request_crawl_buckets: Buckets,
     wrong_token_buckets: Buckets,
 }
@@ -89,6 +92,7 @@ impl Api {
             admin_token: config.admin_token.clone(),
             default_limits: HostLimits::of(&config.store.limits),
             pages: Arc::default(),
+            counted: Arc::default(),
             request_crawl_buckets: Buckets::new(per_minute, Duration::from_secs(60) / per_minute),
             wrong_token_buckets: Buckets::new(WRONG_TOKENS, Duration::from_secs(1)),
         }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH,
+    VARY,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -25,6 +26,8 @@ use super::surface::LEAST_COMPRESSED_BYTES;
 const MOST_BYTES: usize = 4 << 20;
 /// What a page takes beside its text.
 const SLOT_BYTES: usize = 512;
+/// Of an answer, with those that every answer of the listener gets.
+const HEADERS: usize = 12;
 
 /// An answer, ready to be sent.
 pub(super) struct Page {
@@ -36,6 +39,7 @@ pub(super) struct Page {
 struct Form {
     body: Bytes,
     etag: HeaderValue,
+    length: HeaderValue,
 }
 
 /// The pages that were asked for lately.
@@ -89,7 +93,7 @@ impl Pages {
     fn page(&self, mut text: Vec<u8>) -> Page {
         text.shrink_to_fit();
         let etag = format!("\"{:016x}\"", self.hasher.hash_one(&text));
-        Page { plain: Form { body: text.into(), etag: header(etag) }, gzip: OnceLock::new() }
+        Page { plain: Form::new(text, etag), gzip: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
@@ -160,6 +164,7 @@ impl Page {
         let is_known = is_known(request, &form.etag);
         let mut response = Response::new(if is_known { Body::empty() } else { Body::from(form.body.clone()) });
         let headers = response.headers_mut();
+        headers.reserve(HEADERS);
         headers.insert(ETAG, form.etag.clone());
         // It may be kept, and is to be asked for again each time: then it is 304 as long as it is still true.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -169,6 +174,7 @@ impl Page {
             return response;
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, form.length.clone());
         if is_zipped {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -177,6 +183,11 @@ impl Page {
 }
 
 impl Form {
+    fn new(body: Vec<u8>, etag: String) -> Form {
+        let etag = HeaderValue::try_from(etag).expect("hexadecimal digits in quotes");
+        Form { length: body.len().into(), body: body.into(), etag }
+    }
+
     /// At the cheapest level: DIDs shrink to half at any.
     fn zipped(&self) -> Form {
         let mut encoder = GzEncoder::new(Vec::with_capacity(self.body.len() / 2), Compression::fast());
@@ -184,12 +195,8 @@ impl Form {
         let mut body = body.expect("writing to memory never fails");
         body.shrink_to_fit();
         let etag = self.etag.to_str().unwrap_or_default().trim_end_matches('"');
-        Form { body: body.into(), etag: header(format!("{etag}-gzip\"")) }
+        Form::new(body, format!("{etag}-gzip\""))
     }
-}
-
-fn header(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).expect("hexadecimal digits in quotes")
 }
 
 /// Whether the client has this form of the answer (RFC 9110, 13.1.2).

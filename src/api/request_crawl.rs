@@ -58,9 +58,9 @@ async fn admit(api: &Api, host: &Host, admission: Admission) -> Result<Json<Valu
     let answer = api.store.request_crawl(host, admission).await?;
     api.metrics.request_crawl(answer.label());
     match answer {
-        CrawlRequest::New => tracing::info!("new host {host}"),
-        CrawlRequest::Woken => tracing::info!("host {host} asks again, and is tried at once"),
-        CrawlRequest::Known => tracing::debug!("host {host} asks again"),
+        CrawlRequest::New => tracing::info!(%host, "new host"),
+        CrawlRequest::Woken => tracing::debug!(%host, "the host asks again, and is tried at once"),
+        CrawlRequest::Known => tracing::debug!(%host, "the host asks again"),
         CrawlRequest::Banned => {
             return Err(ApiError::named(
                 "HostBanned",

@@ -11,7 +11,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use hyper::Request;
@@ -19,11 +18,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_service::Service;
 
 use super::client_address::PeerAddr;
 use super::client_io::{AwaitedBody, TimedWrites};
@@ -50,10 +49,21 @@ const EVICTION_PAUSE: Duration = Duration::from_millis(5);
 /// How often it is said that none is left.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
+/// What answers the requests of a listener, and is always ready to.
+pub trait Answers:
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
 /// Serves until `shutdown`, then lets the answers under way finish; returns within 6 s of it. Counts into `metrics`, if given.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    answers: impl Answers,
     limits: ConnectionLimits,
     metrics: Option<Metrics>,
     shutdown: CancellationToken,
@@ -75,7 +85,7 @@ pub async fn serve(
                 if someone_went {
                     closed("evicted");
                 }
-                let served = connection(stream, PeerAddr(peer), router.clone(), shutdown.clone(), place);
+                let served = connection(stream, PeerAddr(peer), answers.clone(), shutdown.clone(), place);
                 let (connections, metrics) = (connections.clone(), metrics.clone());
                 tasks.spawn(async move {
                     let count = || metrics.iter().for_each(|metrics| metrics.connections(connections.count()));
@@ -108,7 +118,7 @@ async fn accept(
                 Err(error) if is_the_clients(error.kind()) => {}
                 Err(error) => {
                     if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                        tracing::warn!("cannot accept a connection: {error}");
+                        tracing::warn!(%error, "cannot accept a connection: is the limit on open files too low (LimitNOFILE)?");
                         *said = Some(Instant::now());
                     }
                     // No file descriptor is left: the one that is waited for longest gives its own back.
@@ -125,14 +135,20 @@ fn is_the_clients(error: ErrorKind) -> bool {
     matches!(error, ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
-async fn connection(stream: TcpStream, peer: PeerAddr, router: Router, shutdown: CancellationToken, place: Place) {
+async fn connection(
+    stream: TcpStream,
+    peer: PeerAddr,
+    answers: impl Answers,
+    shutdown: CancellationToken,
+    place: Place,
+) {
     // Both fail only on a dead socket. Without the first a small answer may wait for the client's next acknowledgement.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, UNREAD_BYTES);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
     let place = Arc::new(place);
-    let service = service_fn(|request| answer(request, peer, router.clone(), place.clone()));
+    let service = service_fn(|request| answer(request, peer, answers.clone(), place.clone()));
     let stream = TokioIo::new(TimedWrites::new(stream, WRITE_TIMEOUT));
     let mut connection = pin!(http.serve_connection(stream, service));
     // Errors on a connection are the client's affair: it went away, or sent what is not HTTP.
@@ -149,12 +165,12 @@ async fn connection(stream: TcpStream, peer: PeerAddr, router: Router, shutdown:
 async fn answer(
     request: Request<Incoming>,
     peer: PeerAddr,
-    router: Router,
+    mut answers: impl Answers,
     place: Arc<Place>,
 ) -> Result<Response, Infallible> {
-    let mut request = request.map(|body| Body::new(AwaitedBody::new(body, place.clone())));
+    let mut request = request.map(|body| AwaitedBody::of(body, &place));
     request.extensions_mut().insert(peer);
-    let response = hyper::service::Service::call(&TowerToHyperService::new(router), request).await;
+    let response = answers.call(request).await;
     place.waits_for_client();
     response
 }

@@ -20,6 +20,7 @@ mod repos_and_hosts;
 mod request_crawl;
 mod routes;
 mod server;
+mod slow;
 mod surface;
 
 const CAPTAIN: &str = "io.atcr.hold.captain";
@@ -29,7 +30,7 @@ const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// A database of its own, and the two routers over it.
 struct World {
     store: Store,
-    public: Router,
+    public: PublicService,
     internal: Router,
     readiness: Readiness,
     directory: tempfile::TempDir,
@@ -78,7 +79,7 @@ impl World {
         let readiness = Readiness::new();
         World {
             store: api.store.clone(),
-            public: public_router(api.clone()),
+            public: PublicService::new(api.clone()),
             internal: internal_router(
                 api,
                 readiness.clone(),

@@ -11,7 +11,7 @@ pub mod config;
 pub mod dump;
 pub mod health;
 mod internal_call;
-mod logging;
+pub mod logging;
 pub mod manual;
 mod progress;
 pub mod request_crawl;

@@ -30,6 +30,9 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     });
     // A look-up that the system still blocks on must not hold up the exit: the service has drained by now.
     runtime.shutdown_background();
+    if outcome.is_ok() {
+        tracing::info!("stopped");
+    }
     Ok(outcome?)
 }
 

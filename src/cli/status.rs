@@ -98,6 +98,7 @@ fn as_text(status: &Value) -> String {
     let megabytes = |value: &Value| format!("{} MiB", number(value) >> 20);
     let rows = [
         ["hosts", &format!("{} followed of {}, {} blocked", hosts["followed"], hosts["total"], hosts["blocked"])],
+        ["lag", &lag(hosts)],
         ["accounts", &format!("{} active, {} inactive", repos["active"], repos["inactive"])],
         ["records", &format!("{} in {} collections", status["records"], status["collections"])],
         ["events", &format!("{:.1} a second in the last minute", rates["events"].as_f64().unwrap_or_default())],
@@ -122,6 +123,24 @@ fn as_text(status: &Value) -> String {
         text.push_str(&table(&["BEING CRAWLED", "DONE", "OF", "FAILED", "LEFT"], crawling.into_iter()));
     }
     text
+}
+
+/// How far behind the firehoses are.
+fn lag(hosts: &Value) -> String {
+    let span = |seconds: &Value| span(Duration::from_secs(seconds.as_u64().unwrap_or_default()));
+    let most = match number(&hosts["lag_seconds"]) {
+        0 => "none".to_owned(),
+        _ => format!("at most {}", span(&hosts["lag_seconds"])),
+    };
+    let events = match number(&hosts["lag_events"]) {
+        0 => String::new(),
+        events => format!(", {events} events to be stored"),
+    };
+    let lagging = match number(&hosts["lagging"]) {
+        0 => String::new(),
+        hosts => format!(", hosts more than 10 minutes behind: {hosts}"),
+    };
+    format!("{most}{events}{lagging}")
 }
 
 fn crawl(crawl: &Value) -> Vec<String> {
@@ -169,7 +188,7 @@ mod tests {
         let status = json!({
             "version": "0.1.0", "now": 3_600_000, "started_at": 0, "filter": ["io.atcr.*"],
             "health": { "level": "warn", "sentence": "a\u{1b}[31m.com cannot be followed.", "advice": ["Wait."] },
-            "hosts": { "followed": 1, "total": 2, "blocked": 0 }, "repos": { "active": 3, "inactive": 0 },
+            "hosts": { "followed": 1, "total": 2, "blocked": 0, "lag_seconds": 700, "lag_events": 3, "lagging": 1 }, "repos": { "active": 3, "inactive": 0 },
             "records": 4, "collections": 1, "rates": { "events": 0.5 },
             "queue": { "pending": 5, "in_progress": 1, "failed": 0 },
             "database": { "bytes": 3 << 20, "free_bytes": 5 << 20 },
@@ -182,6 +201,7 @@ mod tests {
             "  - Wait.",
             "running for 1h, indexes io.atcr.*",
             "hosts     1 followed of 2, 0 blocked",
+            "lag       at most 11m, 3 events to be stored, hosts more than 10 minutes behind: 1",
             "0.5 a second",
             "3 MiB, 5 MiB free",
         ] {

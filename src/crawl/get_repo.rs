@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::get_record::{self, Part};
 use super::long_fetches::LongFetches;
 use super::outcome::{Failure, Found, fail, finish};
+use super::spent::{Spent, Step};
 use super::ways::Ways;
 use super::{Crawler, Ended};
 use crate::clock::Clock;
@@ -30,16 +31,22 @@ pub(super) async fn work(
     long_fetches: &LongFetches,
     job: RepoJob,
 ) -> Result<Ended, StoreError> {
-    match attempt(crawler, ways, long_fetches, &job).await? {
+    let (began, mut spent) = (Instant::now(), Spent::default());
+    let attempted = attempt(crawler, ways, long_fetches, &job, &mut spent).await?;
+    let outcome = attempted.as_ref().map_or_else(Failure::reason, Found::label);
+    if began.elapsed() >= crawler.timing.slow_after {
+        spent.tell(&job, began.elapsed(), outcome);
+    }
+    match attempted {
         Ok(found) => {
-            crawler.metrics.crawl_job(metrics::JobKind::Repo, found.label());
+            crawler.metrics.crawl_job(metrics::JobKind::Repo, outcome);
             finish(crawler, &job, found).await?;
             crawler.store.note_reindexed().await?;
             Ok(Ended::Answered)
         }
         Err(failure) => {
-            crawler.metrics.crawl_job(metrics::JobKind::Repo, failure.reason());
-            tracing::debug!(did = %job.did, host = %job.host, error = %failure, "repo was not fetched");
+            crawler.metrics.crawl_job(metrics::JobKind::Repo, outcome);
+            tracing::debug!(did = %job.did, host = %job.host, error = %failure, "the repo was not fetched");
             let ended = fail(crawler, job, failure).await?;
             crawler.store.note_reindexed().await?;
             Ok(ended)
@@ -52,13 +59,15 @@ async fn attempt(
     ways: &Ways,
     long_fetches: &LongFetches,
     job: &RepoJob,
+    spent: &mut Spent,
 ) -> Result<Result<Found, Failure>, StoreError> {
     if job.kind == JobKind::Status {
         return ask_status(crawler, job).await;
     }
     let mut part = None;
     if job.kind == JobKind::Repo && ways.asks_first(job, Instant::now()) {
-        part = match long_fetches.run(get_record::probe(crawler, ways, job)).await {
+        let probed = spent.on(Step::Asking, long_fetches.run(get_record::probe(crawler, ways, job))).await;
+        part = match probed {
             Some(Ok(part)) => part,
             Some(Err(failure)) => return Ok(Err(failure)),
             None => return Ok(Err(Failure::Crowded)),
@@ -68,9 +77,10 @@ async fn attempt(
         && !sight.has_match
         && job.owner == Owner::Hearsay
     {
-        return take_unmatched(crawler, job, sight.commit.clone()).await;
+        return spent.on(Step::Writing, take_unmatched(crawler, job, sight.commit.clone())).await;
     }
-    let key = match signing_key(job, crawler.look_ups.resolve(&job.did, asker(job)).await) {
+    let resolved = spent.on(Step::Identity, crawler.look_ups.resolve(&job.did, asker(job))).await;
+    let key = match signing_key(job, resolved) {
         Ok(Some(key)) => key,
         Ok(None) => return Ok(Ok(Found::Gone)),
         Err(failure) => return Ok(Err(failure)),
@@ -80,14 +90,17 @@ async fn attempt(
         crawler.store.write(Durability::Replayable, move |tx| index::identity_resolved(tx, &job, &did_key)).await?;
         return Ok(Ok(Found::Refreshed));
     }
-    let fetched = match long_fetches.run(fetch(crawler, ways, job, part)).await {
+    let fetched = match spent.on(Step::Waiting, long_fetches.run(fetch(crawler, ways, job, part))).await {
         Some(Ok(fetched)) => fetched,
         Some(Err(failure)) => return Ok(Err(failure)),
         None => return Ok(Err(Failure::Crowded)),
     };
     match fetched {
         Fetched::Refused(found) => Ok(Ok(found)),
-        Fetched::Repo(way, car) => replace(crawler, ways, job, way, car, key).await,
+        Fetched::Repo(way, car) => {
+            spent.downloaded(car.downloaded_in, car.bytes.len());
+            replace(crawler, ways, job, way, car, key, spent).await
+        }
     }
 }
 
@@ -219,13 +232,15 @@ async fn replace(
     way: Way,
     car: RepoCar,
     key: PublicKey,
+    spent: &mut Spent,
 ) -> Result<Result<Found, Failure>, StoreError> {
     let did_key = key.to_did_key();
-    let mut car = match make_room(crawler, way, car).await {
+    let mut car = match spent.on(Step::Memory, make_room(crawler, way, car)).await {
         Ok(car) => car,
         Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
-    let snapshot = match verify(crawler, ways, job, way, &car.bytes, key).await {
+    let verified = spent.on(Step::Verifying, verify(crawler, ways, job, way, &car.bytes, key)).await;
+    let snapshot = match verified {
         Ok(snapshot) => snapshot,
         Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
@@ -234,18 +249,16 @@ async fn replace(
     }
     crawler.metrics.repo_taken(if way == Way::Whole { "whole" } else { "part" });
     car.know_only(snapshot.kept_bytes());
+    spent.records = snapshot.records().len();
     let claimed = job.clone();
-    let replaced = crawler
-        .store
-        .write(Durability::Replayable, move |tx| {
-            let replaced = index::replace_repo(tx, &claimed, &snapshot, &did_key);
-            // The bytes go before others take their place.
-            drop(snapshot);
-            drop(car);
-            replaced
-        })
-        .await?;
-    Ok(found(replaced))
+    let written = crawler.store.write(Durability::Replayable, move |tx| {
+        let replaced = index::replace_repo(tx, &claimed, &snapshot, &did_key);
+        // The bytes go before others take their place.
+        drop(snapshot);
+        drop(car);
+        replaced
+    });
+    Ok(found(spent.on(Step::Writing, written).await?))
 }
 
 fn found(replaced: Replaced) -> Result<Found, Failure> {

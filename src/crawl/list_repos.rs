@@ -19,10 +19,11 @@ const PAGE_REPOS: u16 = 1000;
 const PART_REPOS: usize = 100;
 /// Against hosts that make up new page cursors for ever: 100 million accounts.
 const MAX_PAGES: usize = 100_000;
+/// After so many attempts, some minutes, a host is not just being restarted.
+const LASTING_ATTEMPTS: u32 = 8;
 const RETRY_CAP: Duration = Duration::from_secs(3600);
 
 pub(super) async fn work(crawler: &Crawler, job: HostJob) -> Result<Ended, StoreError> {
-    let host = job.host.clone();
     match crawl(crawler, &job).await? {
         Ok(()) => {
             crawler.metrics.crawl_job(metrics::JobKind::Host, "done");
@@ -30,7 +31,6 @@ pub(super) async fn work(crawler: &Crawler, job: HostJob) -> Result<Ended, Store
         }
         Err(error) => {
             crawler.metrics.crawl_job(metrics::JobKind::Host, error.reason());
-            tracing::info!(%host, %error, attempts = job.attempts, "host cannot be crawled now");
             fail(crawler, job, error).await
         }
     }
@@ -38,21 +38,32 @@ pub(super) async fn work(crawler: &Crawler, job: HostJob) -> Result<Ended, Store
 
 async fn fail(crawler: &Crawler, job: HostJob, error: HostError) -> Result<Ended, StoreError> {
     let words = error.to_string();
+    let (host, attempts) = (job.host.clone(), job.attempts);
     let (asked_to_wait, retry_in) = match error.retry_after() {
         Some(wait) => (true, wait),
         None => (false, full_jitter(job.attempts, crawler.timing.retry_base, RETRY_CAP)),
     };
-    crawler
+    let was_reached = crawler
         .store
         .write(Durability::Replayable, move |tx| {
+            let was_reached = tx.was_reached(job.host_id)?;
             if asked_to_wait {
-                return tx.postpone_job(job.job_id, &words, retry_in);
+                tx.postpone_job(job.job_id, &words, retry_in)?;
+                return Ok(was_reached);
             }
             tx.host_unreachable(job.host_id)?;
             tx.give_up_reindex(job.host_id)?;
-            tx.fail_job(job.job_id, &words, retry_in)
+            tx.fail_job(job.job_id, &words, retry_in)?;
+            Ok(was_reached)
         })
         .await?;
+    // Tried again and again, and told of once: at once of a host that somebody has just announced, later of one that may be restarting.
+    let tells_at = if was_reached { LASTING_ATTEMPTS } else { 1 };
+    if attempts == tells_at && !asked_to_wait {
+        tracing::info!(%host, %error, attempts, "the host cannot be crawled now: it is tried again by itself");
+    } else {
+        tracing::debug!(%host, %error, attempts, "the host cannot be crawled now");
+    }
     Ok(Ended::Unreachable)
 }
 
@@ -67,7 +78,7 @@ async fn crawl(crawler: &Crawler, job: &HostJob) -> Result<Result<(), HostError>
     }
     crawler.store.write(Durability::Replayable, move |tx| tx.host_reached(host_id)).await?;
     if !firehose_connects(crawler, job).await? {
-        tracing::info!(host = %job.host, "listing repos without a firehose: it does not connect; is WebSocket let through?");
+        tracing::info!(host = %job.host, "the host's repos are listed without its firehose, which does not connect: does its proxy let WebSocket through?");
         crawler.store.write(Durability::Replayable, move |tx| tx.relist_on_connect(host_id)).await?;
     }
     list(crawler, job).await

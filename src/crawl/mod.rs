@@ -9,6 +9,7 @@ pub(crate) mod get_repo;
 pub(crate) mod list_repos;
 mod long_fetches;
 pub(crate) mod outcome;
+mod spent;
 mod ways;
 
 use std::collections::{HashMap, HashSet};
@@ -78,6 +79,8 @@ pub struct Timing {
     pub retry_base: Duration,
     /// How long a fetch of a repo may keep a worker.
     pub long_fetch: Duration,
+    /// A repo that took longer has a line in the log.
+    pub slow_after: Duration,
     /// How long a DID that gave no document is not asked for again, at first.
     pub did_rest: Duration,
 }
@@ -90,6 +93,7 @@ impl Default for Timing {
             compare_every: None,
             retry_base: Duration::from_secs(1),
             long_fetch: Duration::from_secs(60),
+            slow_after: Duration::from_secs(30),
             did_rest: Duration::from_secs(120),
         }
     }

@@ -252,5 +252,7 @@ fn root_cause(error: &reqwest::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    printable(&cause.to_string(), 200)
+    let words = cause.to_string();
+    // The system's number says nothing that its words do not.
+    printable(words.split(" (os error ").next().unwrap_or(&words), 200)
 }

@@ -1,5 +1,7 @@
 //! `com.atproto.sync.getRepo`: a whole repo as a CAR.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -15,6 +17,8 @@ use crate::syntax::{Did, Host};
 pub struct RepoCar {
     /// The CAR file, in memory or mapped.
     pub bytes: Bytes,
+    /// How long they took to come, once the host had begun to answer.
+    pub downloaded_in: Duration,
     /// For the bytes, when they lie in memory and are many.
     pub(super) _memory: Reservation,
     /// For what is known of them.
@@ -28,6 +32,7 @@ impl Client {
     pub async fn get_repo(&self, host: &Host, did: &Did) -> Result<RepoCar, HostError> {
         let url = self.xrpc(host, "com.atproto.sync.getRepo", &[("did", did.as_str())])?;
         let mut answer = self.get(host, url, None).await?;
+        let began = Instant::now();
         let limits = &self.limits;
         let too_large = HostError::TooLarge { limit_bytes: limits.repo_bytes };
         if answer.response.content_length().is_some_and(|declared| declared > limits.repo_bytes as u64) {
@@ -38,7 +43,7 @@ impl Client {
         loop {
             let waits_since = Instant::now();
             let Some(chunk) = body::next_chunk(&mut answer.response, &answer.deadline).await? else {
-                return spool.finish().await;
+                return Ok(RepoCar { downloaded_in: began.elapsed(), ..spool.finish().await? });
             };
             pace.note(chunk.len(), waits_since.elapsed())?;
             if spool.size_bytes() + chunk.len() > limits.repo_bytes {
@@ -68,7 +73,7 @@ impl RepoCar {
     /// A part of a repo that was fetched bit by bit, of `Client::PART_BYTES` at most.
     pub fn part(bytes: Bytes) -> RepoCar {
         let (_memory, known) = Default::default();
-        RepoCar { bytes, _memory, known, place: None }
+        RepoCar { bytes, downloaded_in: Duration::ZERO, _memory, known, place: None }
     }
 
     /// Whether it was too large for memory, or there was no room in it.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -97,7 +98,7 @@ impl SpoolFile {
         let SpoolFile { file, place, .. } = self;
         let bytes = blocking(move || mapped::map(file)).await?;
         let (_memory, known) = Default::default();
-        Ok(RepoCar { bytes, _memory, known, place })
+        Ok(RepoCar { bytes, downloaded_in: Duration::ZERO, _memory, known, place })
     }
 }
 
@@ -133,7 +134,7 @@ impl<'c> Spool<'c> {
         match self.file {
             None => {
                 let (bytes, known) = (self.buffer.into(), Reservation::default());
-                Ok(RepoCar { bytes, _memory: self.reserved, known, place: None })
+                Ok(RepoCar { bytes, downloaded_in: Duration::ZERO, _memory: self.reserved, known, place: None })
             }
             Some(file) => file.into_car().await,
         }

@@ -306,7 +306,7 @@ fn identify(tx: &Tx, from: HostId, event: &Event, repo: &RepoState) -> TxResult<
 
 fn hold(tx: &Tx, from: HostId, event: &Event, repo: &RepoState) -> TxResult<()> {
     if tx.hold_event(repo.id, from, event.seq, &event.frame)? == Holding::Overflow {
-        tracing::debug!(did = %event.did, "too many events arrived during its fetch: fetching it again");
+        tracing::debug!(did = %event.did, host_id = from.0, "too many events arrived during its fetch: fetching it again");
         tx.queue_repo(from, repo.id, JobKind::Repo, Urgency::First)?;
     }
     if !repo.busy {

@@ -32,7 +32,10 @@ impl Supervisor {
         match socket {
             Ok(socket) => Supervisor { socket: Some(socket), patience: patience(variable) },
             Err(error) => {
-                tracing::warn!("the supervisor cannot be reached: {error:#}");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the supervisor that NOTIFY_SOCKET names cannot be reached"
+                );
                 Supervisor::default()
             }
         }
@@ -84,7 +87,7 @@ impl Supervisor {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(state.as_bytes()).await
         {
-            tracing::warn!(%error, "the supervisor was not told {state}");
+            tracing::warn!(%error, state, "the supervisor was not told");
         }
     }
 }

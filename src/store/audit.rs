@@ -28,8 +28,14 @@ impl Tx<'_> {
                 "INSERT INTO admin_log (at, action, subject, detail) VALUES (:now, :action, :subject, :detail)",
             )?
             .execute(named_params! {
-                ":now": self.now, ":action": action, ":subject": subject, ":detail": detail.map(|detail| detail.to_string()),
+                ":now": self.now, ":action": action, ":subject": subject, ":detail": detail.as_ref().map(Value::to_string),
             })?;
+        let detail = detail.map(|detail| detail.to_string());
+        match subject {
+            did if did.starts_with("did:") => tracing::info!(action, did, detail, "the operator changed an account"),
+            domain if action.ends_with("_domain") => tracing::info!(action, domain, "the operator changed a domain"),
+            host => tracing::info!(action, host, detail, "the operator changed a host"),
+        }
         Ok(())
     }
 

@@ -51,7 +51,7 @@ impl Disk {
         let relief = if was_full { (self.least_free_bytes / 4).max(LEAST_RELIEF_BYTES) } else { 0 };
         if free >= self.least_free_bytes + relief {
             if was_full {
-                tracing::info!("the disk has room again ({} MiB free): going on", free >> 20);
+                tracing::info!(free_mib = free >> 20, "the disk has room again: going on");
                 self.full.send_replace(false);
             }
             return true;
@@ -65,7 +65,8 @@ impl Disk {
         if !self.full.send_replace(true) {
             let free_mib = self.free_bytes().unwrap_or(0) >> 20;
             tracing::error!(
-                "the disk of the database is full ({free_mib} MiB free): nothing is taken in until there is space"
+                free_mib,
+                "the disk of the database is full: nothing is taken in until somebody makes room"
             );
         }
     }

@@ -221,6 +221,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Whether the host ever answered.
+    pub fn was_reached(&self, host_id: HostId) -> TxResult<bool> {
+        let reached: Option<bool> = self
+            .db
+            .prepare_cached("SELECT reached_at IS NOT NULL FROM hosts WHERE host_id = ?1")?
+            .query_row([host_id.0], |row| row.get(0))
+            .optional()?;
+        Ok(reached.unwrap_or(false))
+    }
+
     /// Forgets hosts that never answered in 30 days, a hundred at a time: names can be invented without end. Answers how many went.
     pub fn forget_unreached_hosts(&self) -> TxResult<usize> {
         let hosts: Vec<HostId> = self

@@ -61,6 +61,7 @@ impl Store {
             })
             .await?;
         if done {
+            tracing::info!("every known repo was fetched again since the filter grew: all lists are whole");
             *self.inner.complete_filter.write().unwrap_or_else(PoisonError::into_inner) = self.inner.filter.clone();
         }
         Ok(())

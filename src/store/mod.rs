@@ -18,6 +18,7 @@ mod forget;
 mod held;
 mod hosts;
 mod kept;
+mod lag;
 mod limits;
 mod list;
 mod list_changes;
@@ -33,6 +34,7 @@ mod repos;
 mod schedule;
 mod seen;
 mod sources;
+mod spent;
 mod stats;
 mod subscriptions;
 mod takedowns;
@@ -62,6 +64,7 @@ pub(crate) use direct::{Audit, Direct, Row};
 pub use dump::{DumpCounts, DumpError, dump, restore};
 pub use held::{HeldEvent, Holding};
 pub use hosts::{Admission, CrawlRequest, NewHosts, RetryAfter};
+pub use lag::{Followed, LAGGING_SECONDS, Lag, Lags};
 pub use limits::HostLimits;
 pub use list::{DidPage, HostRow, RepoRow};
 pub use meta::Coverage;
@@ -72,7 +75,8 @@ pub use queue::{Due, HostJob, JobKind, Owner, RepoJob, Urgency};
 pub use records::{Collection, StoredRecord};
 pub use repos::{RepoCommit, RepoState, Status};
 pub use seen::{SeenRepo, StoredKey};
-pub use stats::{HostQueue, HostReport, Stats};
+pub use spent::{Spent, measured};
+pub use stats::{HostQueue, HostReport, Stats, Totals};
 pub use subscriptions::Subscription;
 pub use unfinished::Existing;
 pub use usage::{HostUsage, Room, Usage, UsageChange};
@@ -147,6 +151,7 @@ struct Inner {
     /// Higher after every commit that changed a list.
     lists_version: Arc<AtomicU64>,
     limits: Limits,
+    lags: Lags,
 }
 
 /// Who is to look at the rows again. Raised inside a transaction, rung after its commit.
@@ -297,7 +302,10 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
     {
-        self.inner.writer.write(durability, References::Checked, work).await
+        let asked = Instant::now();
+        let answer = self.inner.writer.write(durability, References::Checked, work).await;
+        spent::note(|spent| spent.writing += asked.elapsed());
+        answer
     }
 
     /// The same without a look for rows that refer to what is deleted: it would read the whole index for each account. `work` leaves none.
@@ -332,10 +340,22 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Tx) -> TxResult<T> + Send + 'static,
     {
+        let asked = Instant::now();
         let _turn = self.inner.reading.acquire().await.expect("the semaphore is never closed");
         let store = self.clone();
-        match tokio::task::spawn_blocking(move || store.read_within(longest, work)).await {
-            Ok(answer) => answer,
+        let timed = move || {
+            let began = Instant::now();
+            (store.read_within(longest, work), began.elapsed())
+        };
+        match tokio::task::spawn_blocking(timed).await {
+            Ok((answer, reading)) => {
+                spent::note(|spent| {
+                    spent.waiting += asked.elapsed().saturating_sub(reading);
+                    spent.reading += reading;
+                    spent.reads += 1;
+                });
+                answer
+            }
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime ends before it began.
@@ -408,6 +428,11 @@ impl Store {
     /// The bells that are rung after a commit.
     pub fn signals(&self) -> &Signals {
         &self.inner.signals
+    }
+
+    /// How far each firehose is behind.
+    pub fn lags(&self) -> &Lags {
+        &self.inner.lags
     }
 
     /// The configured filter.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
 use super::failure::Failure;
+use super::lag::Lags;
 use super::schedule::follow_clock_back;
 use super::seen::Seen;
 use super::wal::BUSY_TIMEOUT;
@@ -134,7 +135,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
     let back = follow_clock_back(&connection, now_millis()).map_err(|error| OpenError::Sqlite(path.clone(), error))?;
     if let Some(back) = back {
         let back = humantime::format_duration(Duration::from_secs(back.unsigned_abs() / 1000));
-        tracing::warn!("the clock went back by {back} since the last run: what was planned goes back with it");
+        tracing::warn!(%back, "the clock went back since the last run: what was planned goes back with it; is it set right now?");
     }
     let manager = SqliteConnectionManager::file(path)
         .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
@@ -178,6 +179,7 @@ pub(super) fn open(config: &StoreConfig, least_free_bytes: u64, failed: Cancella
             instance_id,
             lists_version,
             limits: config.limits,
+            lags: Lags::default(),
         }),
     })
 }
@@ -255,7 +257,11 @@ pub(super) fn apply_schema(db: &mut Connection) -> rusqlite::Result<()> {
         }
     }
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    transaction.commit()
+    transaction.commit()?;
+    if (1..SCHEMA_VERSION).contains(&version) {
+        tracing::info!(from = version, to = SCHEMA_VERSION, "the database was upgraded");
+    }
+    Ok(())
 }
 
 fn read_instance_id(db: &Connection, path: &Path) -> Result<[u8; 8], OpenError> {
@@ -294,6 +300,12 @@ fn adopt_filter(db: &mut Connection, path: &Path, filter: &CollectionFilter) -> 
     meta::set(&transaction, "filter", &filter.to_string()).map_err(refused)?;
     meta::set(&transaction, "complete_filter", &complete.to_string()).map_err(refused)?;
     transaction.commit().map_err(refused)?;
+    if complete != *filter {
+        tracing::info!(
+            repos = waiting,
+            "the filter grew: the known repos are fetched again, and lists of the new collections wait for it"
+        );
+    }
     Ok(complete)
 }
 

@@ -4,14 +4,16 @@
 use rusqlite::{OptionalExtension, named_params};
 
 use super::stats::DOWN_FIREHOSES;
-use super::{Store, StoreError, Tx, TxResult};
+use super::{HostId, LAGGING_SECONDS, Store, StoreError, Tx, TxResult};
 use crate::repo::DagCid;
 
-/// Which host is down, and what is crawled at this moment.
+/// Which host is down, which is behind, and what is crawled at this moment.
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
     /// A host whose firehose is down, and why, as an example.
     pub down_example: Option<(String, Option<String>)>,
+    /// The host that is furthest behind, where one is too far, and how many seconds.
+    pub lag_example: Option<(String, u64)>,
     /// Hosts with work left on their repos, or that are being listed.
     pub crawling: Vec<Crawling>,
 }
@@ -93,9 +95,11 @@ pub struct IndexedRecord {
 }
 
 impl Store {
-    /// Which host is down, and what is crawled now: at most `most` hosts of the latter.
+    /// Which host is down, which is behind, and what is crawled now: at most `most` hosts of the latter.
     pub async fn overview(&self, most: usize) -> Result<Overview, StoreError> {
-        self.read(move |tx| tx.overview(most)).await
+        let behind = self.lags().all().into_iter().filter_map(|(host_id, lag)| Some((lag.seconds?, host_id)));
+        let worst = behind.filter(|(seconds, _)| *seconds > LAGGING_SECONDS).max_by_key(|(seconds, _)| *seconds);
+        self.read(move |tx| tx.overview(worst, most)).await
     }
 
     /// Every collection with what it has, by name.
@@ -127,7 +131,7 @@ impl Store {
 }
 
 impl Tx<'_> {
-    fn overview(&self, most: usize) -> TxResult<Overview> {
+    fn overview(&self, worst_lag: Option<(u64, HostId)>, most: usize) -> TxResult<Overview> {
         let down_example = self
             .db
             .prepare_cached(&format!("SELECT hostname, last_error FROM {DOWN_FIREHOSES} ORDER BY state_since LIMIT 1"))?
@@ -156,7 +160,11 @@ impl Tx<'_> {
                 })
             })?
             .collect::<TxResult<_>>()?;
-        Ok(Overview { down_example, crawling })
+        let lag_example = match worst_lag {
+            Some((seconds, host_id)) => self.known_host_by_id(host_id)?.map(|host| (host.as_str().to_owned(), seconds)),
+            None => None,
+        };
+        Ok(Overview { down_example, lag_example, crawling })
     }
 
     fn collection_sizes(&self) -> TxResult<Vec<CollectionSize>> {

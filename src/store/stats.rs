@@ -1,6 +1,6 @@
 //! Sums for the operator: gauges for /metrics, rows for /hosts. Read when they are asked for; nothing keeps them.
 
-use super::{HostId, Store, StoreError, Tx, TxResult};
+use super::{HostId, LAGGING_SECONDS, Lag, Store, StoreError, Tx, TxResult};
 use rusqlite::named_params;
 
 const WAITING_SHOWN: usize = 100;
@@ -23,6 +23,12 @@ pub struct Stats {
     pub desynchronized_repos: i64,
     /// Live events that wait for their repo.
     pub held_events: i64,
+    /// How far the host that is furthest behind is, in seconds; 0 where nothing tells.
+    pub host_lag_seconds: u64,
+    /// Hosts that are more than [`LAGGING_SECONDS`] behind.
+    pub lagging_hosts: usize,
+    /// Events that were read and are not stored yet.
+    pub lag_events: usize,
     /// Firehoses that are connected now.
     pub connected_firehoses: i64,
     /// Firehoses that should be connected and are not.
@@ -59,6 +65,17 @@ pub struct Stats {
     pub queries_cut: u64,
 }
 
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Hosts that answered and are not kept out.
+    pub hosts: i64,
+    /// Their accounts.
+    pub repos: i64,
+    /// Indexed records.
+    pub records: i64,
+}
+
 /// Jobs on repos of one host.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct HostQueue {
@@ -73,6 +90,9 @@ pub struct HostQueue {
 /// One host as /hosts shows it.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct HostReport {
+    /// The row.
+    #[serde(skip)]
+    pub host_id: HostId,
     /// Its name.
     pub hostname: String,
     /// `new`, `active` or `offline`.
@@ -89,6 +109,8 @@ pub struct HostReport {
     pub connected_since: Option<i64>,
     /// Events of its firehose since this process started.
     pub events_since_start: i64,
+    /// How far its firehose is behind; None where it is not connected.
+    pub lag: Option<Lag>,
     /// The stored cursor of its firehose.
     pub cursor: Option<i64>,
     /// When an event last moved it (Unix milliseconds).
@@ -116,10 +138,28 @@ pub struct HostReport {
 }
 
 impl Store {
+    /// How much there is, from what is kept for each host.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        self.query(|tx| {
+            tx.db
+                .prepare_cached(
+                    "SELECT count(*) FILTER (WHERE blocked = 0), ifnull(sum(accounts), 0), ifnull(sum(records), 0)
+                     FROM hosts LEFT JOIN host_usage USING (host_id) WHERE reached_at IS NOT NULL",
+                )?
+                .query_row([], |row| Ok(Totals { hosts: row.get(0)?, repos: row.get(1)?, records: row.get(2)? }))
+        })
+        .await
+    }
+
     /// Gauges for /metrics.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         let disk = &self.inner.disk;
         let (disk_full, disk_free_bytes) = (disk.is_full(), disk.free_bytes());
+        let lags: Vec<Lag> = self.lags().all().into_values().collect();
+        let seconds = || lags.iter().filter_map(|lag| lag.seconds);
+        let host_lag_seconds = seconds().max().unwrap_or(0);
+        let lagging_hosts = seconds().filter(|seconds| *seconds > LAGGING_SECONDS).count();
+        let lag_events = lags.iter().map(|lag| lag.events).sum();
         let (wal_size_bytes, queries_cut) = (disk.wal_bytes(), disk.queries_cut());
         self.read(move |tx| {
             Ok(Stats {
@@ -129,6 +169,9 @@ impl Store {
                 records: tx.sum("SELECT ifnull(sum(records), 0) FROM host_usage")?,
                 desynchronized_repos: tx.sum("SELECT count(*) FROM repos WHERE desynchronized = 1")?,
                 held_events: tx.sum("SELECT count(*) FROM held_events")?,
+                host_lag_seconds,
+                lagging_hosts,
+                lag_events,
                 connected_firehoses: tx.sum("SELECT count(*) FROM subscriptions WHERE connected_since IS NOT NULL")?,
                 firehoses_down: tx.sum(&format!("SELECT count(*) FROM {DOWN_FIREHOSES}"))?,
                 longest_wait_ms: tx.longest_wait_ms()?,
@@ -154,7 +197,10 @@ impl Store {
 
     /// Every host, for /hosts.
     pub async fn host_report(&self) -> Result<Vec<HostReport>, StoreError> {
-        self.read(|tx| tx.host_report()).await
+        let mut reports = self.read(|tx| tx.host_report()).await?;
+        let lags = self.lags().all();
+        reports.iter_mut().for_each(|report| report.lag = lags.get(&report.host_id).copied());
+        Ok(reports)
     }
 }
 
@@ -209,6 +255,8 @@ impl Tx<'_> {
         while let Some(row) = rows.next()? {
             let host_id = HostId(row.get(0)?);
             reports.push(HostReport {
+                host_id,
+                lag: None,
                 queue: self.host_queue(host_id)?,
                 waiting_accounts: self.waiting_accounts(host_id, WAITING_SHOWN)?,
                 hostname: row.get(1)?,

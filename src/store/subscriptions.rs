@@ -101,6 +101,16 @@ impl Tx<'_> {
         Ok(since.flatten().is_some())
     }
 
+    /// Whether the firehose was ever connected.
+    pub fn ever_connected(&self, host_id: HostId) -> TxResult<bool> {
+        let ever: Option<bool> = self
+            .db
+            .prepare_cached("SELECT ever_connected FROM subscriptions WHERE host_id = :host")?
+            .query_row(named_params! {":host": host_id.0}, |row| row.get(0))
+            .optional()?;
+        Ok(ever.unwrap_or(false))
+    }
+
     /// The firehose connected. What was written between two connections of which the later had no cursor was not heard, so the
     /// repos are listed again then; likewise when they were listed before any connection stood. Answers whether it is to be followed.
     pub fn firehose_connected(&self, host_id: HostId) -> TxResult<bool> {

@@ -55,7 +55,10 @@ impl Wal {
         }
         if self.bytes() >= self.empty_at_bytes {
             if !self.empty_waiting(connection)? {
-                tracing::warn!("a long reader keeps the write-ahead log at {} MiB", self.bytes() >> 20);
+                tracing::warn!(
+                    mib = self.bytes() >> 20,
+                    "a long reader keeps the write-ahead log from being emptied: is a sqlite3 shell or a backup open?"
+                );
                 self.empty_at_bytes = self.bytes() + BOUND_BYTES;
             }
         } else if pages >= self.next_at_pages {

@@ -12,12 +12,15 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::Subscriber;
+use super::frame;
 use super::rate::SharedRate;
+use super::trouble::{self, Habit, Trouble};
 use super::verify::{self, Batch, Notice};
 use super::watermark::{Step, Watermark};
+use crate::clock::now_micros;
 use crate::host::{FirehoseSocket, HostError, full_jitter};
 use crate::index::{self, Event, Ingested};
-use crate::store::{Durability, HostId, StoreError, Tx, TxResult};
+use crate::store::{Durability, Followed, HostId, StoreError, Tx, TxResult};
 use crate::syntax::{Host, printable};
 
 const BATCH_FRAMES: usize = 1024;
@@ -62,6 +65,8 @@ pub(super) async fn follow(
     shutdown: CancellationToken,
 ) -> Result<(), StoreError> {
     let timing = subscriber.timing;
+    let lag = subscriber.store.lags().follow(host_id);
+    let mut trouble = Trouble::default();
     let mut failures = 0;
     // The cursor at which the last connection died.
     let mut died_at = None;
@@ -79,20 +84,30 @@ pub(super) async fn follow(
         let ended = match dialled {
             Err(error) => error.into(),
             Ok(socket) => {
-                let is_open =
-                    subscriber.store.write(Durability::Replayable, move |tx| tx.firehose_connected(host_id)).await?;
+                let (is_first, is_open) = subscriber
+                    .store
+                    .write(Durability::Replayable, move |tx| {
+                        Ok((!tx.ever_connected(host_id)?, tx.firehose_connected(host_id)?))
+                    })
+                    .await?;
                 if !is_open {
                     return Ok(());
                 }
                 subscriber.metrics.firehose_connect("connected");
-                tracing::info!(%host, "firehose connected");
+                match is_first {
+                    true => tracing::info!(%host, "the host is followed from now on"),
+                    false => tracing::debug!(%host, "firehose connected"),
+                }
+                lag.connected();
                 let mut connection = Connection {
                     subscriber: &subscriber,
+                    lag: &lag,
                     host: &host,
                     host_id,
                     socket,
                     watermark: Watermark::new(host_cursor),
                     rate: rate.clone(),
+                    trouble: &mut trouble,
                     paused_at: None,
                 };
                 tokio::select! {
@@ -101,16 +116,23 @@ pub(super) async fn follow(
                 }
             }
         };
+        lag.disconnected();
         if matches!(ended, Ended::Shutdown) {
             return Ok(());
         }
         let asked_to_wait = note_end(&subscriber, &host, host_id, &ended, connected).await?;
+        if let Some(lasts) = trouble.ended(Instant::now())
+            && let Some(left_out) = trouble::line()
+        {
+            let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs()));
+            tracing::info!(%host, error = %ended, %lasts, left_out, "the host cannot be followed: it is dialled again by itself");
+        }
         let settled = connected && began.elapsed() >= timing.settled_after;
         failures = if settled { 0 } else { failures + 1 };
         if connected && ended.is_death() {
             // One that lived for long may have come to the poison as well: it is the first to die of it, and never the second.
             let died_before = died_at.filter(|_| !settled);
-            died_at = pass_over_poison(&subscriber, &host, host_id, died_before).await?;
+            died_at = pass_over_poison(&subscriber, &host, host_id, died_before, &mut trouble).await?;
         } else if settled {
             died_at = None;
         }
@@ -136,12 +158,15 @@ async fn pass_over_poison(
     host: &Host,
     host_id: HostId,
     died_before: Option<i64>,
+    trouble: &mut Trouble,
 ) -> Result<Option<i64>, StoreError> {
     let dies_at = subscriber.store.read(move |tx| tx.host_cursor(host_id)).await?;
     if dies_at.is_none() || dies_at != died_before {
         return Ok(dies_at);
     }
-    tracing::warn!(%host, "the firehose died twice at the same cursor: following from live");
+    if trouble.tells(Habit::Loses, Instant::now()) {
+        tracing::info!(%host, "the firehose died twice at the same cursor: it is followed from live, and the host's repos are compared");
+    }
     subscriber.store.write(Durability::Replayable, move |tx| tx.drop_host_cursor(host_id)).await?;
     Ok(None)
 }
@@ -155,7 +180,7 @@ async fn note_end(
     connected: bool,
 ) -> Result<Option<Duration>, StoreError> {
     subscriber.metrics.firehose_connect(ended.label());
-    tracing::info!(%host, error = %ended, "firehose is down");
+    tracing::debug!(%host, error = %ended, "firehose is down");
     let words = ended.to_string();
     let future_cursor = matches!(ended, Ended::Refused { name, .. } if name == "FutureCursor");
     subscriber
@@ -171,11 +196,13 @@ async fn note_end(
 /// An open firehose.
 struct Connection<'a> {
     subscriber: &'a Subscriber,
+    lag: &'a Followed,
     host: &'a Host,
     host_id: HostId,
     socket: FirehoseSocket,
     watermark: Watermark,
     rate: SharedRate,
+    trouble: &'a mut Trouble,
     /// When it was last paused, as long as the host counts as slowed.
     paused_at: Option<Instant>,
 }
@@ -186,6 +213,7 @@ impl Connection<'_> {
         let mut pings = tokio::time::interval_at(Instant::now() + timing.ping_every, timing.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let settles_at = heard + timing.settled_after;
         loop {
             let pace = self.pace().await?;
             let first = tokio::select! {
@@ -200,6 +228,15 @@ impl Connection<'_> {
                     heard = Instant::now();
                     continue;
                 }
+                () = tokio::time::sleep_until(settles_at), if self.trouble.lasts() => {
+                    if let Some(lasted) = self.trouble.over(Instant::now())
+                        && let Some(left_out) = trouble::line()
+                    {
+                        let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
+                        tracing::info!(host = %self.host, %lasted, left_out, "the host is followed again");
+                    }
+                    continue;
+                }
                 _ = pings.tick() => {
                     let ping = self.socket.send(WsMessage::Ping(Bytes::new()));
                     match tokio::time::timeout(timing.ping_every, ping).await {
@@ -211,10 +248,10 @@ impl Connection<'_> {
                 () = tokio::time::sleep_until(heard + timing.dead_after) => return Ok(Ended::Silent(timing.dead_after)),
             };
             let most = pace.unwrap_or(1).min(BATCH_FRAMES);
-            let Gathered { frames, messages, size_bytes, ended } =
+            let Gathered { frames, messages, size_bytes, drained, ended } =
                 gather(self.subscriber, &mut self.socket, first, most).await;
             self.rate.lock().took(messages, size_bytes, Instant::now());
-            let refused = if frames.is_empty() { None } else { self.take_in(frames).await? };
+            let refused = if frames.is_empty() { None } else { self.take_in(frames, drained).await? };
             if let Some(ended) = refused.or(ended) {
                 return Ok(ended);
             }
@@ -230,14 +267,15 @@ impl Connection<'_> {
         match allowance {
             Err(wait) => {
                 self.paused_at = Some(now);
+                self.lag.paused();
                 self.subscriber.metrics.firehose_paused(wait);
             }
             Ok(_) => self.paused_at = self.paused_at.filter(|at| now - *at < SLOWED_FOR),
         }
         let is_slowed = self.paused_at.is_some();
         if is_slowed != was_slowed {
-            if is_slowed {
-                tracing::info!(%host, "the firehose is read more slowly: it sends more events than its limits let through");
+            if is_slowed && self.trouble.tells(Habit::Floods, now) {
+                tracing::info!(%host, "the firehose is read more slowly: it sends more events than its limits let through (signpost admin limits)");
             }
             self.subscriber.store.write(Durability::Replayable, move |tx| tx.set_slowed(host_id, is_slowed)).await?;
         }
@@ -245,12 +283,14 @@ impl Connection<'_> {
     }
 
     /// Verifies a batch, and commits its outcomes with the cursor. Answers whether the host refused to go on.
-    async fn take_in(&mut self, frames: Vec<Bytes>) -> Result<Option<Ended>, StoreError> {
+    async fn take_in(&mut self, frames: Vec<Bytes>, drained: bool) -> Result<Option<Ended>, StoreError> {
         let (host, host_id) = (self.host, self.host_id);
+        let age_of = |frame: Option<&Bytes>| Some((now_micros() / 1000) as i64 - frame::time_millis(frame?)?);
+        self.lag.read(frames.len(), drained, || age_of(frames.first()), age_of(frames.last()));
         let Batch { events, seqs, notices, kinds } = verify::batch(self.subscriber, host_id, frames).await?;
         let step = self.watermark.take_in(&seqs);
-        if step.restarted {
-            tracing::warn!(%host, "the firehose begins below its cursor: the host was reset or restored");
+        if step.restarted && self.trouble.tells(Habit::Loses, Instant::now()) {
+            tracing::info!(%host, "the firehose begins below its cursor: the host was reset or restored, and its repos are compared");
         }
         let outdated = is_outdated(&notices);
         let ingested = self
@@ -258,6 +298,7 @@ impl Connection<'_> {
             .store
             .write(Durability::Replayable, move |tx| commit_batch(tx, host_id, events, step, outdated))
             .await?;
+        self.lag.stored();
         for (kind, verdict) in kinds.iter().zip(&ingested.verdicts) {
             self.subscriber.metrics.event(*kind, verdict.label());
         }
@@ -267,7 +308,11 @@ impl Connection<'_> {
                 Some(Ended::Refused { name: printable(&name, 64), message: printable(&message, 200) })
             }
             Notice::Info(name) => {
-                tracing::info!(%host, name = %printable(&name, 64), "the host's firehose says");
+                let name = printable(&name, 64);
+                match self.trouble.tells(Habit::Informs, Instant::now()) {
+                    true => tracing::info!(%host, name, "the host's firehose says"),
+                    false => tracing::debug!(%host, name, "the host's firehose says"),
+                }
                 None
             }
         }))
@@ -315,6 +360,8 @@ struct Gathered {
     /// Frames, and whatever else was sent.
     messages: usize,
     size_bytes: usize,
+    /// Whether the socket had no more.
+    drained: bool,
     ended: Option<Ended>,
 }
 
@@ -331,7 +378,7 @@ async fn gather(
     first: Option<Result<WsMessage, WsError>>,
     most: usize,
 ) -> Gathered {
-    let mut gathered = Gathered { frames: Vec::new(), messages: 0, size_bytes: 0, ended: None };
+    let mut gathered = Gathered { frames: Vec::new(), messages: 0, size_bytes: 0, drained: false, ended: None };
     let mut message = first;
     loop {
         gathered.messages += 1;
@@ -351,7 +398,7 @@ async fn gather(
         }
         message = match socket.next().now_or_never() {
             Some(message) => message,
-            None => return gathered,
+            None => return Gathered { drained: true, ..gathered },
         };
     }
 }

@@ -1,6 +1,8 @@
 //! Frames of `com.atproto.sync.subscribeRepos`: two DAG-CBOR objects, a header and a body, read without copying. Fields of the wrong
 //! type count as absent, so that an event that cannot be applied still tells whose repo to fetch.
 
+use std::time::UNIX_EPOCH;
+
 use crate::repo::Link;
 use crate::repo::dag_cbor::{DagCborError, Item, Reader};
 use crate::store::Status;
@@ -139,6 +141,22 @@ struct Fields<'a> {
     name: Option<&'a str>,
     error: Option<&'a str>,
     message: Option<&'a str>,
+}
+
+/// When the host says that it wrote an event (Unix milliseconds). Nothing is decided by it.
+pub fn time_millis(frame: &[u8]) -> Option<i64> {
+    let mut reader = Reader::lenient(frame);
+    header(&mut reader).ok()?;
+    let mut previous = None;
+    for _ in 0..reader.map().ok()? {
+        // It stands before all that is long.
+        if reader.key(&mut previous).ok()? == "time" {
+            let time = humantime::parse_rfc3339(reader.text().ok()?).ok()?;
+            return i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok();
+        }
+        reader.skip().ok()?;
+    }
+    None
 }
 
 /// Decodes a frame.
@@ -284,5 +302,29 @@ fn boolean(reader: &mut Reader) -> Result<bool, DagCborError> {
     match reader.item()? {
         Item::Bool(value) => Ok(value),
         _ => Err(DagCborError::Expected("true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fake_network::offline::{account_frame, info_frame};
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_event_is_read_and_what_has_none_has_none() {
+        let frame = account_frame("did:plc:ewvi7nxzyoun6zhxrhs64oiz", 7, true, None);
+        let now = (crate::clock::now_micros() / 1000) as i64;
+        let age = now - time_millis(&frame).expect("it has one");
+        assert!((0..60_000).contains(&age), "{age}");
+        let key = frame.windows(5).position(|bytes| bytes == b"\x64time").expect("it is in it");
+        for (at, byte) in [(key + 8, b'x'), (key + 5, 0x40)] {
+            let mut other = frame.clone();
+            other[at] = byte;
+            assert_eq!(time_millis(&other), None, "no date, or no text");
+        }
+        for other in [info_frame("OutdatedCursor"), frame[..20].to_vec(), Vec::new()] {
+            assert_eq!(time_millis(&other), None);
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod fuzzing;
 mod held;
 mod manager;
 mod rate;
+mod trouble;
 pub(crate) mod verify;
 pub(crate) mod watermark;
 

@@ -15,6 +15,7 @@ mod index;
 mod process;
 
 use fake_network::{FakeHost, Fault, FaultScope, Network};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -95,24 +96,48 @@ async fn a_host_appears_by_itself_and_is_looked_into_down_to_a_record() {
 async fn a_host_that_fails_is_told_in_words_and_heals_before_the_eyes() {
     let network = Network::start().await;
     let signpost = start(&network);
-    let (well, _) = hold(&network, 1);
-    let (failing, _) = hold(&network, 1);
-    for host in [&well, &failing] {
+    let hosts: Vec<FakeHost> = (0..8).map(|number| hold(&network, 1 + number).0).collect();
+    let failing = &hosts[5];
+    for host in &hosts {
+        signpost.request_crawl(host).await;
+    }
+    signpost.await_truth(&network).await;
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#sentence", "8 hosts are followed").await;
+    failing.down().await;
+    browser.until_text("#sentence", "cannot be followed").await;
+    let sentence = browser.text("#sentence").await;
+    assert!(sentence.starts_with(failing.name()), "{sentence}");
+    browser.until_text("#host-table tbody tr", "not followed").await;
+    browser.picture("failing").await;
+    browser.evaluate("(() => { const it = document.getElementById('host-state'); it.value = 'trouble'; it.dispatchEvent(new Event('change')); })()").await;
+    browser.until_text("#host-count", "1 of 8 hosts").await;
+    failing.up();
+    signpost.request_crawl(failing).await;
+    browser.until_text("#sentence", "8 hosts are followed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_behind_stands_among_those_with_a_problem_until_it_has_caught_up() {
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let (late, dids) = hold(&network, 1);
+    let (well, _) = hold(&network, 2);
+    for host in [&well, &late] {
         signpost.request_crawl(host).await;
     }
     signpost.await_truth(&network).await;
     let mut browser = Browser::start().await;
     browser.open(signpost.internal_url(), 1280, 900).await;
     browser.until_text("#sentence", "2 hosts are followed").await;
-    failing.down().await;
-    browser.until_text("#sentence", "cannot be followed").await;
-    let sentence = browser.text("#sentence").await;
-    assert!(sentence.starts_with(failing.name()), "{sentence}");
-    browser.evaluate("(() => { const it = document.getElementById('host-state'); it.value = 'trouble'; it.dispatchEvent(new Event('change')); })()").await;
-    browser.until_text("#host-count", "1 of 2 hosts").await;
-    browser.picture("failing").await;
-    failing.up();
-    signpost.request_crawl(&failing).await;
+    late.fault(Fault::HourOld, FaultScope::Next(1));
+    drop(late.put_record(&dids[0], CAPTAIN, "self", json!({ "owner": "of an hour ago" })));
+    browser.until_text("#host-table tbody tr", "followed, behind").await;
+    let row = browser.text("#host-table tbody tr").await;
+    assert!(row.contains(late.name()) && row.contains("60 min"), "{row}");
+    browser.until_text("#sentence", "is 60 minutes behind").await;
+    browser.picture("behind").await;
     browser.until_text("#sentence", "2 hosts are followed").await;
 }
 
@@ -140,7 +165,7 @@ async fn what_changes_something_asks_for_the_token_and_then_asks_once_more() {
     browser.until("document.getElementById('question').open").await;
     browser.until_text("#question-title", &format!("Block {}?", host.name())).await;
     browser.picture("question").await;
-    browser.click("#question button[value=no]").await;
+    browser.click("#question-no").await;
     browser.until("!document.getElementById('question').open").await;
     assert_eq!(hosts(&signpost).await[0]["blocked"], false);
 
@@ -169,30 +194,102 @@ async fn what_changes_something_asks_for_the_token_and_then_asks_once_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_hosts_are_sorted_and_filtered_at_once_and_fit_a_phone() {
-    const HOSTS: usize = 1000;
+async fn who_has_only_a_keyboard_gets_everywhere_and_back() {
     let network = Network::start().await;
-    let directory = TempDir::new().unwrap();
-    let mut signpost = Process::start_in(directory, &network, WITH_TOKEN);
-    signpost.terminate().await;
-    fill(&signpost.database_path(), HOSTS);
-    signpost.start_again();
+    let signpost = start(&network);
+    let (host, _) = hold(&network, 1);
+    signpost.request_crawl(&host).await;
+    signpost.await_truth(&network).await;
+    let mut browser = Browser::start().await;
+    browser.open(signpost.internal_url(), 1280, 900).await;
+    browser.until_text("#host-table tbody", "followed").await;
+    // The first stop leads past everything to the hosts.
+    browser.press("Tab").await;
+    browser.until("document.activeElement.className === 'skip'").await;
+    browser.press("Enter").await;
+    browser.until("document.activeElement.id === 'hosts'").await;
+    let mut stops = Vec::new();
+    while browser.evaluate("document.activeElement.closest('#host-table tbody') === null").await == true {
+        assert!(stops.len() < 20, "{stops:?}");
+        browser.press("Tab").await;
+        stops.push(browser.evaluate("document.activeElement.id || document.activeElement.innerText").await);
+        // Where one stands is seen.
+        assert_eq!(browser.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none'").await, true);
+    }
+    assert_eq!(stops[..3], ["host-state", "host-filter", "Host"], "{stops:?}");
+    browser.press("Enter").await;
+    browser.until("document.getElementById('detail').open").await;
+    while browser.evaluate("document.activeElement.innerText !== 'Block it'").await == true {
+        browser.press("Tab").await;
+    }
+    browser.press("Enter").await;
+    browser.until("document.activeElement.id === 'token'").await;
+    browser.type_text(TOKEN).await;
+    browser.press("Enter").await;
+    // Who presses Enter once too often has changed nothing.
+    browser.until("document.activeElement.id === 'question-no'").await;
+    browser.press("Enter").await;
+    browser.until("!document.getElementById('question').open").await;
+    browser.until("document.activeElement.innerText === 'Block it'").await;
+    browser.press("Escape").await;
+    browser.until("!document.getElementById('detail').open").await;
+    browser.until(&format!("document.activeElement.innerText === '{}'", host.name())).await;
+    assert_eq!(hosts(&signpost).await[0]["blocked"], false);
+}
+
+/// A socket for each host and each firehose, of both sides: systems begin with 1024.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_followed_hosts_are_sorted_and_filtered_at_once_and_fit_a_phone() {
+    const HOSTS: usize = 1000;
+    allow_many_files();
+    let network = Network::start().await;
+    let signpost = start(&network);
+    let mut hosts = Vec::with_capacity(HOSTS);
+    for number in 0..HOSTS {
+        // One has more than the others.
+        hosts.push(hold(&network, if number == 700 { 12 } else { 1 + number % 3 }));
+    }
+    for some in hosts.chunks(50) {
+        for (host, _) in some {
+            signpost.request_crawl(host).await;
+        }
+        for (host, _) in some {
+            host.wait_for_subscribers(1).await;
+        }
+    }
     let mut browser = Browser::start().await;
     browser.open(signpost.internal_url(), 1280, 900).await;
     browser.until_text("#host-count", "1,000 hosts").await;
+    browser.until_text("#sentence", "1,000 hosts are followed, nothing waits.").await;
+    // They are alive: each writes something.
+    for (host, dids) in &hosts {
+        drop(host.put_record(&dids[0], CAPTAIN, "self", json!({ "owner": "somebody else" })));
+    }
+    browser.until("[...hosts.values()].every((host) => host.lag?.seconds === 0 && host.last_event_at)").await;
+    browser.until_text("#legend", "1,000 applied").await;
     browser.picture("thousand").await;
+    browser.evaluate("document.getElementById('crawling').scrollIntoView()").await;
+    browser.picture("thousand-events").await;
+    browser.evaluate("window.scrollTo(0, 0)").await;
     // How long the page's own thread is kept by a key that is pressed in the filter.
     let took = browser
         .evaluate(
             "(() => { const field = document.getElementById('host-filter'); const began = performance.now();
-        field.value = 'host7'; showHosts(); return performance.now() - began; })()",
+        field.value = '7'; showHosts(); return performance.now() - began; })()",
         )
         .await;
     eprintln!("filter and draw 1,000 hosts: {took} ms");
-    browser.until_text("#host-count", "111 of 1,000 hosts").await;
+    let with_a_7 = hosts.iter().filter(|(host, _)| host.name().contains('7')).count();
+    browser.until_text("#host-count", &format!("{with_a_7} of 1,000 hosts")).await;
     browser.evaluate("(() => { document.getElementById('host-filter').value = ''; showHosts(); })()").await;
     browser.click("#host-table thead [data-key=sort-records]").await;
-    browser.until("document.querySelector('#host-table tbody tr').innerText.includes('host1000.')").await;
+    let most = hosts[700].0.name();
+    browser.until(&format!("document.querySelector('#host-table tbody tr').innerText.includes('{most}')")).await;
 
     browser.resize(390, 844).await;
     browser.until("document.documentElement.scrollWidth <= 390").await;
@@ -205,30 +302,6 @@ async fn a_thousand_hosts_are_sorted_and_filtered_at_once_and_fit_a_phone() {
     browser.picture("dark").await;
 }
 
-/// Hosts that never come to life: nobody resolves their names.
-fn fill(database: &std::path::Path, hosts: usize) {
-    let mut db = rusqlite::Connection::open(database).unwrap();
-    let tx = db.transaction().unwrap();
-    for host in 1..=hosts as i64 {
-        tx.execute(
-            "INSERT INTO hosts (host_id, hostname, scheme, state, state_since, requested_at, woken_at, reached_at)
-             VALUES (?1, 'host' || ?1 || '.example.com', 'https', 'active', 0, 0, 0, 1)",
-            [host],
-        )
-        .unwrap();
-        tx.execute("INSERT INTO host_usage (host_id, accounts, records) VALUES (?1, ?1 * 7, ?1 * 11)", [host]).unwrap();
-        tx.execute("INSERT INTO subscriptions (host_id, host_cursor, last_error) VALUES (?1, ?1 * 13, 'the name does not resolve')", [host])
-            .unwrap();
-        tx.execute(
-            "INSERT INTO crawl_queue (host_id, kind, status, next_attempt_at, created_at)
-             VALUES (?1, 'host', 'subscribed', 99999999999999, 0)",
-            [host],
-        )
-        .unwrap();
-    }
-    tx.commit().unwrap();
-}
-
 async fn hosts(signpost: &Process) -> Value {
     let answer = signpost.get_internal("/hosts").await.unwrap();
     serde_json::from_slice::<Value>(&answer.body).unwrap()["hosts"].clone()
@@ -238,17 +311,24 @@ async fn hosts(signpost: &Process) -> Value {
 async fn a_crawl_is_shown_with_what_is_done_and_what_is_left() {
     let network = Network::start().await;
     let signpost = start(&network);
-    let (host, _) = hold(&network, 60);
-    let slow = Fault::Stall { method: "com.atproto.sync.getRecord" };
-    host.fault(slow.clone(), FaultScope::Always);
+    let (host, dids) = hold(&network, 1200);
+    let (quick, _) = hold(&network, 3);
+    // Some of its repos do not come, so that it cannot be done before somebody has looked.
+    let slow = ["com.atproto.sync.getRecord", "com.atproto.sync.getRepo"].map(|method| Fault::Stall { method });
+    for did in dids.iter().skip(900).step_by(100) {
+        slow.iter().for_each(|slow| host.fault_for(did, slow.clone(), FaultScope::Always));
+    }
     let mut browser = Browser::start().await;
     browser.open(signpost.internal_url(), 1280, 900).await;
-    signpost.request_crawl(&host).await;
-    browser.until_text("#crawls", "0 of 60 repos done").await;
-    browser.until_text("#crawls", "nothing tells yet how long it takes").await;
-    browser.evaluate("document.getElementById('crawling').scrollIntoView()").await;
+    for host in [&quick, &host] {
+        signpost.request_crawl(host).await;
+    }
+    browser.until_text("#crawls", "of 1,200 repos done").await;
+    browser.until_text("#crawls", "about").await;
     browser.picture("crawl").await;
-    host.clear(&slow);
+    slow.iter().for_each(|slow| host.clear(slow));
     browser.until_text("#crawls", "every repo that is known has been taken in").await;
     browser.until_text("#collection-table", CAPTAIN).await;
+    browser.evaluate("document.getElementById('crawling').scrollIntoView()").await;
+    browser.picture("crawled").await;
 }

@@ -1,4 +1,5 @@
-//! deploy/install into a folder: what it makes, that it may be run again, and what it leaves.
+//! deploy/install into a folder: what it makes, that it may be run again, and what it leaves. And that what a release consists of fits together;
+//! tests/machine installs one for real.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,12 @@ use crate::process::output;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_signpost");
 
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn install(root: &Path, argument: &str) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install");
+    let script = project().join("deploy/install");
     output(Command::new(script).arg(argument).env("DESTDIR", root))
 }
 
@@ -49,7 +54,62 @@ async fn it_makes_what_it_says_keeps_what_is_set_and_goes_again() {
     assert!(!refused.status.success());
     assert!(String::from_utf8(refused.stderr).unwrap().contains("there is no binary at /nowhere/signpost"));
 
+    // In a release's archive the binary lies beside deploy/.
+    let archive = TempDir::new().unwrap();
+    std::fs::create_dir(archive.path().join("deploy")).unwrap();
+    for (from, to) in [
+        (BINARY, "signpost"),
+        ("deploy/install", "deploy/install"),
+        ("deploy/signpost.service", "deploy/signpost.service"),
+    ] {
+        std::fs::copy(project().join(from), archive.path().join(to)).unwrap();
+    }
+    assert!(output(Command::new(archive.path().join("deploy/install")).env("DESTDIR", root)).status.success());
+
     assert!(install(root, "--uninstall").status.success());
     assert_eq!(files(root), all[..1], "settings stay");
     assert!(install(root, "--uninstall").status.success(), "twice is no fault");
+}
+
+/// Every word of a text that begins so, up to what cannot be part of a name.
+fn words<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    text.match_indices(start)
+        .map(|(at, _)| text[at..].split(|c: char| !(c.is_ascii_alphanumeric() || "_-./".contains(c))).next().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_documents_name_the_files_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let operating = include_str!("../../docs/operating.md");
+    for start in ["signpost_", "signpost-"] {
+        let named = words(operating, start);
+        let named: Vec<&str> =
+            named.into_iter().filter(|name| name[start.len()..].starts_with(|c: char| c.is_ascii_digit())).collect();
+        assert!(!named.is_empty(), "{start}");
+        named.iter().for_each(|name| assert!(name[start.len()..].starts_with(version), "{name} is not of {version}"));
+    }
+}
+
+#[test]
+fn a_release_is_built_with_the_rust_that_is_asked_for_and_by_scripts_that_exist() {
+    let workflow = include_str!("../../.github/workflows/release.yml");
+    let rust = env!("CARGO_PKG_RUST_VERSION");
+    assert!(workflow.contains(&format!("rustup toolchain install {rust}.")), "not {rust}");
+    assert!(include_str!("../../Dockerfile").contains(&format!("FROM rust:{rust}.")), "not {rust}");
+    let scripts = words(workflow, "deploy/");
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        assert!(project().join(script).metadata().unwrap().permissions().mode() & 0o111 != 0, "{script}");
+    }
+}
+
+#[test]
+fn the_compose_file_names_settings_and_files_that_exist() {
+    let compose = include_str!("../../deploy/docker-compose.yml");
+    let settings = include_str!("../../deploy/signpost.env");
+    for name in words(compose, "SIGNPOST_") {
+        assert!(settings.contains(&format!("#{name}=")), "{name} is no setting");
+    }
+    assert!(compose.contains("build: ..") && project().join("Dockerfile").exists());
 }

@@ -321,7 +321,13 @@ pub fn generous() -> QuotaFlags {
 }
 
 async fn run(flags: Flags, timing: Timing) -> Running {
-    let service = Service::open(Config::resolve(flags, |_| None).unwrap()).await.unwrap();
+    let config = Config::resolve(flags, |_| None).unwrap();
+    // Between fork and exec, a process that another test starts holds all that we have open, the lock of our database too.
+    let service = await_condition("the database is free", async || match Service::open(config.clone()).await {
+        Err(error) if error.to_string().contains("in use") => Err(error.to_string()),
+        opened => Ok(opened.unwrap()),
+    })
+    .await;
     let url = format!("http://{}", service.public_addr().unwrap());
     let internal_url = format!("http://{}", service.internal_addr().unwrap().unwrap());
     let shutdown = CancellationToken::new();

@@ -40,6 +40,8 @@ pub(super) struct ListedHost {
     user_count: i64,
     status: &'static str,
     waiting_accounts: i64,
+    lag_seconds: Option<u64>,
+    lag_events: Option<usize>,
     last_error: Option<String>,
 }
 
@@ -58,6 +60,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Vec<ListedH
 
 fn listed(api: &Api, host: OperatorHost) -> ListedHost {
     let limits = host.limits.or(api.default_limits);
+    let lag = api.store.lags().of(host.id);
     let rate = |max: Option<i64>, window| Rate { max: max.unwrap_or(0), window };
     ListedHost {
         id: host.id.0,
@@ -77,6 +80,8 @@ fn listed(api: &Api, host: OperatorHost) -> ListedHost {
         user_count: host.accounts,
         status: host.status,
         waiting_accounts: host.waiting_accounts,
+        lag_seconds: lag.and_then(|lag| lag.seconds),
+        lag_events: lag.map(|lag| lag.events),
         last_error: host.last_error,
     }
 }

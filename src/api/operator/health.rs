@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::api::words::{grouped, many};
+
 /// After so long a job that is due should have been begun.
 const QUEUE_PATIENCE_MS: i64 = 15 * 60 * 1000;
 
@@ -39,6 +41,9 @@ pub(super) struct Facts {
     pub blocked_hosts: i64,
     pub firehoses_down: i64,
     pub down_example: Option<(String, Option<String>)>,
+    pub lagging_hosts: usize,
+    /// The furthest behind, and by how many seconds.
+    pub lag_example: Option<(String, u64)>,
     pub new_hosts: i64,
     pub longest_wait_ms: i64,
     pub waiting_accounts: i64,
@@ -75,10 +80,13 @@ pub(super) fn judge(facts: &Facts) -> Health {
         find(
             if all { Level::Bad } else { Level::Warn },
             match (all, facts.firehoses_down) {
-                (true, down) => format!("None of {down} hosts can be followed, for example {hostname}{why}."),
+                (true, down) => {
+                    format!("None of {} hosts can be followed, for example {hostname}{why}.", grouped(down))
+                }
                 (false, 1) => format!("{hostname} cannot be followed{why}."),
                 (false, down) => {
-                    format!("{down} of {followable} hosts cannot be followed, for example {hostname}{why}.")
+                    let (down, all) = (grouped(down), grouped(followable));
+                    format!("{down} of {all} hosts cannot be followed, for example {hostname}{why}.")
                 }
             },
             if all {
@@ -86,6 +94,17 @@ pub(super) fn judge(facts: &Facts) -> Health {
             } else {
                 "A host that is gone for good can be forgotten; the others are dialled again by themselves, at most an hour apart."
             },
+        );
+    }
+    if let Some((hostname, seconds)) = &facts.lag_example {
+        let behind = format!("{hostname} is {} behind", in_words(*seconds as i64 * 1000));
+        find(
+            Level::Warn,
+            match facts.lagging_hosts {
+                ..=1 => format!("{behind}: its events are taken in late."),
+                others => format!("{} hosts are read late, for example {behind}.", grouped(others as i64)),
+            },
+            "After a pause this mends itself. Where it does not: is this machine's processor or disk busy, or does a limit slow the host?",
         );
     }
     if facts.longest_wait_ms > QUEUE_PATIENCE_MS && !facts.disk_full {
@@ -102,33 +121,33 @@ pub(super) fn judge(facts: &Facts) -> Health {
             "Set the clock right (timedatectl set-ntp true).",
         );
     }
-    if facts.waiting_accounts > 0 {
-        find(
-            Level::Warn,
-            format!("{} accounts wait because their host is at its limit.", facts.waiting_accounts),
+    let (waiting, slowed) = (facts.waiting_accounts, facts.slowed_hosts);
+    let (truncated, reindex) = (facts.truncated_repos, facts.repos_to_reindex);
+    for (count, sentence, advice) in [
+        (
+            waiting,
+            format!("{} because their host is at its limit.", one_or_many(waiting, "account waits", "accounts wait")),
             "Raise the limit of a host that you trust: signpost admin limits HOST --accounts NUMBER.",
-        );
-    }
-    if facts.slowed_hosts > 0 {
-        find(
-            Level::Warn,
-            format!("{} hosts send more events than their limits let through.", facts.slowed_hosts),
+        ),
+        (
+            slowed,
+            format!("{} more events than their limits let through.", one_or_many(slowed, "host sends", "hosts send")),
             "They are read more slowly and lose nothing; raise the limits of a host that you trust.",
-        );
-    }
-    if facts.truncated_repos > 0 {
-        find(
-            Level::Warn,
-            format!("A limit keeps some records of {} repos out.", facts.truncated_repos),
+        ),
+        (
+            truncated,
+            format!("A limit keeps some records of {} out.", many(truncated, "repo")),
             "See --max-records-per-repo and its neighbours; a raised limit is made use of at the next comparison.",
-        );
-    }
-    if facts.repos_to_reindex > 0 {
-        find(
-            Level::Warn,
-            format!("The filter grew: {} repos are still to be fetched again.", facts.repos_to_reindex),
+        ),
+        (
+            reindex,
+            format!("The filter grew: {} still to be fetched again.", one_or_many(reindex, "repo is", "repos are")),
             "Lists of the new collections answer 503 until then; wait.",
-        );
+        ),
+    ] {
+        if count > 0 {
+            find(Level::Warn, sentence, advice);
+        }
     }
     // The first of the worst.
     let worst = found.iter().map(|(level, ..)| *level).max_by_key(|level| *level as u8);
@@ -150,15 +169,24 @@ pub(super) fn judge(facts: &Facts) -> Health {
 }
 
 fn all_is_well(facts: &Facts, followed: i64) -> String {
-    match (facts.hosts, facts.repos_waiting) {
-        (0, _) => "All is well, and no host has announced itself yet.".to_owned(),
-        (_, 0) => format!("All is well: {} followed, nothing waits.", hosts(followed)),
-        (_, waiting) => format!("All is well: {} followed, {waiting} repos are on their way.", hosts(followed)),
+    if facts.hosts == 0 {
+        return "All is well, and no host has announced itself yet.".to_owned();
     }
+    let work = match facts.repos_waiting {
+        0 => "nothing waits".to_owned(),
+        waiting => one_or_many(waiting, "repo is on its way", "repos are on their way"),
+    };
+    // Anybody may announce a name that nobody answers at: no reason to worry, but to whoever has just announced his own.
+    let silent = match facts.new_hosts {
+        0 => String::new(),
+        1 => "; one that was announced has not answered yet".to_owned(),
+        new => format!("; {} that were announced have not answered yet", grouped(new)),
+    };
+    format!("All is well: {} followed, {work}{silent}.", one_or_many(followed, "host is", "hosts are"))
 }
 
-fn hosts(count: i64) -> String {
-    if count == 1 { "1 host is".to_owned() } else { format!("{count} hosts are") }
+fn one_or_many(count: i64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 fn in_words(milliseconds: i64) -> String {
@@ -183,6 +211,11 @@ mod tests {
         assert_eq!((health.level, health.advice.len()), (Level::Good, 0));
         assert_eq!(health.sentence, "All is well: 12 hosts are followed, nothing waits.");
         assert_eq!(judge(&Facts::default()).sentence, "All is well, and no host has announced itself yet.");
+        let silent = judge(&Facts { hosts: 1, new_hosts: 1, ..Facts::default() });
+        assert_eq!(
+            silent.sentence,
+            "All is well: 0 hosts are followed, nothing waits; one that was announced has not answered yet."
+        );
         let busy = judge(&Facts { hosts: 1, repos_waiting: 7, ..Facts::default() });
         assert_eq!(busy.sentence, "All is well: 1 host is followed, 7 repos are on their way.");
     }
@@ -212,6 +245,7 @@ mod tests {
             Facts { disk_full: true, ..well() },
             Facts { firehoses_down: 2, down_example: down.clone(), ..well() },
             Facts { firehoses_down: 12, down_example: down, ..well() },
+            Facts { lagging_hosts: 1, lag_example: Some(("a.example.com".to_owned(), 3_600)), ..well() },
             Facts { longest_wait_ms: 3_600_000, ..well() },
             Facts { clock_is_behind: true, ..well() },
             Facts { waiting_accounts: 1, ..well() },

@@ -44,6 +44,12 @@ struct Hosts {
     new: i64,
     blocked: i64,
     slowed: i64,
+    /// More than ten minutes behind.
+    lagging: usize,
+    /// How far the one is that is furthest behind.
+    lag_seconds: u64,
+    /// Events that were read and are not stored yet.
+    lag_events: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,6 +106,9 @@ pub(super) async fn of(operator: &Operator) -> Result<Status, StoreError> {
             new,
             blocked: stats.blocked_hosts,
             slowed: stats.slowed_hosts,
+            lagging: stats.lagging_hosts,
+            lag_seconds: stats.host_lag_seconds,
+            lag_events: stats.lag_events,
         },
         repos: Repos {
             active: count(&stats.repos, "active"),
@@ -142,6 +151,8 @@ fn facts(operator: &Operator, stats: &Stats, overview: &Overview) -> Facts {
         blocked_hosts: stats.blocked_hosts,
         firehoses_down: stats.firehoses_down,
         down_example: overview.down_example.clone(),
+        lagging_hosts: stats.lagging_hosts,
+        lag_example: overview.lag_example.clone(),
         new_hosts: count(&stats.hosts, "new"),
         longest_wait_ms: stats.longest_wait_ms,
         waiting_accounts: stats.waiting_accounts,

@@ -44,7 +44,7 @@ pub(super) async fn follow(
             Ok(events) => events,
             Err(StoreError::Closed) => return None,
             Err(error) => {
-                tracing::error!("the operator's page is not told any more: {error}");
+                tracing::error!(%error, "the operator's page is not told any more: reload it");
                 return None;
             }
         };

@@ -81,6 +81,30 @@ async fn the_home_page_is_one_screen_that_names_the_filter_and_the_methods() {
 }
 
 #[tokio::test]
+async fn the_home_page_tells_how_much_there_is_and_counts_it_seldom() {
+    let world = World::new("io.atcr.*");
+    world.repos(1, &[CAPTAIN, CREW]).await;
+    let line = "It follows 1 host with 1 repo, and knows 2 records of these collections.\n";
+    let text = world.get("/").await.text().to_owned();
+    assert!(text.contains(line), "{text}");
+    world.fill(|tx| add_repo(tx, &did(2), true, None, &[CREW])).await;
+    assert!(world.get("/").await.text().contains(line), "ten seconds have not passed");
+}
+
+#[tokio::test]
+async fn the_home_page_has_lines_to_copy_for_who_calls_it_by_another_name() {
+    let world = World::without_admin();
+    let copied = async |host: &str| {
+        let text = world.send(Request::get("/").header("host", host).body(Body::empty()).unwrap()).await;
+        let line = text.text().lines().find(|line| line.contains("listReposByCollection?")).unwrap().to_owned();
+        line.split("/xrpc/").next().unwrap().trim().to_owned()
+    };
+    assert_eq!(copied("localhost:8080").await, "curl 'http://localhost:8080");
+    assert_eq!(copied("hold-relay.example.com").await, "curl 'https://hold-relay.example.com");
+    assert_eq!(copied("'; rm -rf /").await, "curl 'https://THIS-HOST");
+}
+
+#[tokio::test]
 async fn head_is_answered_like_get_without_a_body() {
     let world = World::new("io.atcr.*");
     let answer = call(&world, "HEAD", "/xrpc/_health").await;

@@ -8,12 +8,13 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::*;
+use crate::api::server::Answers;
 use crate::api::surface::{around_internal, without_panic};
 use crate::metrics::Sizes;
 
-async fn send(router: &Router, verb: &str, path: &str, encoding: &str) -> Answer {
+async fn send(answers: &impl Answers, verb: &str, path: &str, encoding: &str) -> Answer {
     let request = Request::builder().method(verb).uri(path).header(ACCEPT_ENCODING, encoding);
-    Answer::of(router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await
+    Answer::of(answers.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await
 }
 
 /// A world with a list that is long enough to be compressed.

@@ -13,7 +13,7 @@ pub(super) fn cell(text: &str, most: usize) -> String {
 }
 
 pub(super) fn hosts(hosts: &Value) -> String {
-    let heads = ["HOST", "STATUS", "CONNECTED", "ACCOUNTS", "LIMIT", "WAITING", "EVENTS", "LAST ERROR"];
+    let heads = ["HOST", "STATUS", "CONNECTED", "ACCOUNTS", "LIMIT", "WAITING", "EVENTS", "LAG", "LAST ERROR"];
     let row = |host: &Value| {
         vec![
             text(&host["Host"], 253),
@@ -23,6 +23,7 @@ pub(super) fn hosts(hosts: &Value) -> String {
             limit(&host["RepoLimit"]),
             text(&host["WaitingAccounts"], 20),
             text(&host["EventsSeenSinceStartup"], 20),
+            host["LagSeconds"].as_u64().map_or("-".to_owned(), |seconds| format!("{seconds} s")),
             text(&host["LastError"], LONGEST_ERROR),
         ]
     };

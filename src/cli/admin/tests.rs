@@ -74,13 +74,13 @@ fn limits_are_numbers_or_the_default() {
 #[test]
 fn hosts_are_a_table_that_no_host_can_break() {
     let body = r#"[{"Host":"a.example.com","Status":"active","HasActiveConnection":true,"RepoCount":3,"RepoLimit":0,
-        "WaitingAccounts":0,"EventsSeenSinceStartup":12,"LastError":"evil\u001b[2J\nline"}]"#;
+        "WaitingAccounts":0,"EventsSeenSinceStartup":12,"LagSeconds":7,"LastError":"evil\u001b[2J\nline"}]"#;
     let (service, _) = answering("200 OK", body);
     let outcome = action("hosts").perform(&service).unwrap();
     assert_eq!(
         outcome.text,
-        "HOST           STATUS  CONNECTED  ACCOUNTS  LIMIT  WAITING  EVENTS  LAST ERROR\n\
-         a.example.com  active  yes        3         -      0        12      evil?[2J?line\n"
+        "HOST           STATUS  CONNECTED  ACCOUNTS  LIMIT  WAITING  EVENTS  LAG  LAST ERROR\n\
+         a.example.com  active  yes        3         -      0        12      7 s  evil?[2J?line\n"
     );
     assert_eq!(outcome.json[0]["RepoCount"], 3);
 }

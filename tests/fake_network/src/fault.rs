@@ -128,6 +128,8 @@ pub enum Fault {
     Legacy,
     /// The commit event names a rev that is no TID.
     BadRev,
+    /// The event says that it was written an hour earlier than it was.
+    HourOld,
     /// The commit event has exactly so many bytes, by a field that nobody knows.
     FrameOf(usize),
     /// The commit event says tooBig and carries nothing but the commit.

@@ -147,7 +147,8 @@ async fn send(socket: &mut WebSocket, host: &FakeHost, event: Event) -> Result<(
     if fires(Fault::DuplicatedEvent) {
         socket.send(Message::Binary(event.frame.clone())).await?;
     }
-    Ok(socket.send(Message::Binary(event.frame)).await?)
+    let told = if fires(Fault::HourOld) { frame::an_hour_earlier(&event.frame).into() } else { event.frame };
+    Ok(socket.send(Message::Binary(told)).await?)
 }
 
 fn binary(frame: Vec<u8>) -> Message {

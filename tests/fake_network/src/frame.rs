@@ -1,6 +1,6 @@
 //! Frames of com.atproto.sync.subscribeRepos: a header and a body, both DAG-CBOR, one after the other.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cid::Cid;
 use ipld_core::ipld::Ipld;
@@ -90,6 +90,18 @@ pub(crate) fn info(name: &str) -> Vec<u8> {
 pub(crate) fn error(name: &str) -> Vec<u8> {
     let header = map(vec![("op", Ipld::Integer(-1))]);
     join(header, map(vec![("error", text(name)), ("message", text("an error of the fake network"))]))
+}
+
+/// The same event, with a `time` an hour before.
+pub(crate) fn an_hour_earlier(frame: &[u8]) -> Vec<u8> {
+    // A text of 24 bytes behind its key.
+    const KEY: &[u8] = b"\x64time\x78\x18";
+    let at = frame.windows(KEY.len()).rposition(|bytes| bytes == KEY).expect("an event has a time") + KEY.len();
+    let (before, rest) = frame.split_at(at);
+    let (time, after) = rest.split_at(24);
+    let time = humantime::parse_rfc3339(std::str::from_utf8(time).expect("it is text")).expect("it is ours");
+    let earlier = humantime::format_rfc3339_millis(time - Duration::from_secs(3600)).to_string();
+    [before, earlier.as_bytes(), after].concat()
 }
 
 fn event(kind: &str, seq: i64, mut fields: Vec<(&str, Ipld)>) -> Vec<u8> {

@@ -1,6 +1,9 @@
 
 "use strict";
-const SHOWN_AT_FIRST = 200;
+// The rest of the page is not far below, also for who goes by keyboard.
+const SHOWN_AT_FIRST = 25;
+// The same from which the sentence at the top tells of it.
+const LAGGING_SECONDS = 600;
 const COLLECTIONS_EVERY_MS = 10_000;
 const OUTCOME_WORDS = {
   applied: "applied", held: "held until their repo is fetched", fetch: "caused a fetch",
@@ -30,6 +33,10 @@ function make(name, properties = {}, ...children) {
 // Sets what differs: a page that is read aloud must not be read anew every two seconds.
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+function rate(n) {
+  return n >= 10 ? count(Math.round(n)) : n === 0 ? "0" : n.toFixed(1);
 }
 
 function bytes(n) {
@@ -67,7 +74,7 @@ function showStatus() {
     ["Hosts followed", count(h.followed), `of ${count(h.total)}${h.blocked ? `, ${count(h.blocked)} blocked` : ""}`],
     ["Accounts", count(repos.active), repos.inactive ? `and ${count(repos.inactive)} inactive` : "active"],
     ["Records", count(status.records), `in ${count(status.collections)} ${status.collections === 1 ? "collection" : "collections"}`],
-    ["Events", rates.events >= 10 ? count(Math.round(rates.events)) : rates.events.toFixed(1), "a second, last minute"],
+    ["Events a second", rate(rates.events), "last minute"],
     ["Waiting to be fetched", count(queue.pending + queue.in_progress), queue.failed ? `and ${count(queue.failed)} for another try` : "repos and hosts"],
     ["Database", bytes(database.bytes + database.wal_bytes), database.free_bytes === null ? "" : `${bytes(database.free_bytes)} free`],
   ];
@@ -82,6 +89,7 @@ function showStatus() {
     say(row.querySelector("small"), more);
   });
   showCrawls();
+  at("collection-empty").hidden = status.records > 0;
   // They are counted row by row: only when something has changed, and not at every turn.
   const changed = `${status.collections} ${status.records}`;
   if (changed !== collectionsShown.of && performance.now() >= collectionsShown.at + COLLECTIONS_EVERY_MS) {
@@ -126,17 +134,26 @@ function judge(host) {
   if (host.blocked) return ["blocked", "", 1, host.state_since];
   if (host.slowed_since) return ["followed, slowed by its limits", "warn", 2, host.slowed_since];
   if (host.connected && host.waiting) return ["followed, at its limit", "warn", 2, host.connected_since];
+  if (host.connected && host.lag?.seconds > LAGGING_SECONDS) return ["followed, behind", "warn", 2, host.connected_since];
   if (host.connected) return ["followed", "good", 0, host.connected_since];
   if (host.state === "new") return [host.last_error ? "never reached" : "new", host.last_error ? "bad" : "warn", host.last_error ? 3 : 1, host.state_since];
   return ["not followed", "bad", 4, host.state_since];
+}
+
+// How far behind its host a firehose is, in time and in events.
+function lagWords({ lag, connected }) {
+  if (!connected || !lag) return "–";
+  if (lag.seconds === null) return "no event yet";
+  const events = lag.events ? `${count(lag.events)}${lag.more ? " or more" : ""} events` : lag.more && lag.seconds ? "more to read" : null;
+  return [lag.seconds ? span(lag.seconds * 1000) : null, events].filter(Boolean).join(", ") || "none";
 }
 
 const COLUMNS = [
   { key: "hostname", name: "Host", value: (host) => host.hostname },
   { key: "trouble", name: "State", value: (host) => host.judged[2] },
   { key: "since", name: "Since", number: true, value: (host) => host.judged[3] ?? 0, text: (host) => span(now() - host.judged[3]) },
-  { key: "lag", name: "Last event", number: true, value: (host) => host.last_event_at ?? 0, text: (host) => ago(host.last_event_at) },
-  { key: "cursor", name: "Cursor", number: true, value: (host) => host.cursor ?? -1, text: (host) => (host.cursor === null ? "–" : count(host.cursor)) },
+  { key: "lag", name: "Lag", number: true, value: (host) => (host.lag ? (host.lag.seconds ?? -1) + host.lag.events / 1e6 : -2), text: lagWords },
+  { key: "event", name: "Last event", number: true, value: (host) => host.last_event_at ?? 0, text: (host) => ago(host.last_event_at) },
   { key: "repos", name: "Accounts", number: true, value: (host) => host.repos, text: (host) => count(host.repos) },
   { key: "records", name: "Records", number: true, value: (host) => host.records, text: (host) => count(host.records) },
   { key: "queue", name: "Waiting", number: true, value: (host) => host.queue.pending + host.queue.in_progress + host.queue.failed, text: (host) => count(host.queue.pending + host.queue.in_progress + host.queue.failed) },
@@ -236,8 +253,12 @@ function showChart({ step_seconds, ended_at, outcomes, counts }) {
     top.forEach((value, step) => { below[step] = value; });
   });
   draw("line", { class: "axis", x1: left, x2: width, y1: height - bottom, y2: height - bottom });
-  draw("text", { x: 0, y: 14 }, most >= 10 ? count(Math.round(most)) : most.toFixed(1));
-  draw("text", { x: 0, y: 27 }, "a second");
+  if (all === 0) {
+    draw("text", { x: (left + width) / 2, y: (height - bottom) / 2, "text-anchor": "middle" }, "No event came in this time.");
+  } else {
+    draw("text", { x: 0, y: 14 }, rate(most));
+    draw("text", { x: 0, y: 27 }, "a second");
+  }
   draw("text", { x: left, y: height - 4 }, "an hour ago");
   draw("text", { x: width, y: height - 4, "text-anchor": "end" }, "now");
   at("chart").replaceChildren(svg);
@@ -263,7 +284,6 @@ async function get(path) {
 async function showCollections() {
   try {
     const { collections } = await get("/collections");
-    at("collection-empty").hidden = collections.length > 0;
     at("collection-table").hidden = collections.length === 0;
     at("collection-table").tBodies[0].replaceChildren(...collections.map((it) => make("tr", {},
       make("td", {}, it.collection), make("td", { class: "number" }, count(it.repos)), make("td", { class: "number" }, count(it.records)))));
@@ -315,6 +335,7 @@ function openHost(hostname) {
     ["Records", `${count(host.records)}, ${bytes(host.record_bytes)} as JSON`],
     ["Truncated repos", host.truncated_repos || null],
     ["Events", `${count(host.events_since_start)} since signpost was started, the last one ${ago(host.last_event_at)}`],
+    ["Lag", lagWords(host)],
     ["Cursor", host.cursor === null ? "none yet" : host.cursor],
     ["Jobs", `${count(host.queue.pending)} wait, ${count(host.queue.in_progress)} in progress, ${count(host.queue.failed)} failed and are tried again`],
     ["Waiting accounts", host.waiting_accounts.join(", ")],
@@ -356,6 +377,9 @@ function pretty(json) {
   try { return JSON.stringify(JSON.parse(json), null, 2); } catch { return json; }
 }
 
+// What waits for each dialog's answer. It is given where the person gives it: a dialog's `close` event comes later, when the same dialog may stand open again for something else.
+const answers = { question: () => {}, token: () => {} };
+
 // Resolves to the fields' values, or to null.
 function question(title, text, yes, fields = []) {
   say(at("question-title"), title);
@@ -363,11 +387,10 @@ function question(title, text, yes, fields = []) {
   say(at("question-yes"), yes);
   const inputs = fields.map(([name, label, value]) => [name, label, make("input", { type: "number", min: 0, value, placeholder: "the default" })]);
   at("question-fields").replaceChildren(...inputs.map(([, label, input]) => make("label", {}, `${label} `, input)));
-  at("question").returnValue = "no";
   at("question").showModal();
-  return new Promise((resolve) => at("question").addEventListener("close", () => {
-    resolve(at("question").returnValue === "yes" ? Object.fromEntries(inputs.map(([name, , input]) => [name, input.value])) : null);
-  }, { once: true }));
+  return new Promise((resolve) => {
+    answers.question = (agreed) => resolve(agreed ? Object.fromEntries(inputs.map(([name, , input]) => [name, input.value])) : null);
+  });
 }
 
 async function ask(title, text, yes, path, body) {
@@ -418,7 +441,7 @@ function withToken() {
   say(at("token-said"), "");
   at("token").value = "";
   at("token-dialog").showModal();
-  return new Promise((resolve) => at("token-dialog").addEventListener("close", () => resolve(token !== null), { once: true }));
+  return new Promise((resolve) => { answers.token = resolve; });
 }
 
 async function tryToken(event) {
@@ -433,6 +456,7 @@ async function tryToken(event) {
   sessionStorage.setItem("signpost-admin-token", token);
   showToken();
   at("token-dialog").close();
+  answers.token(true);
 }
 
 // ---- begin
@@ -443,7 +467,11 @@ at("host-state").addEventListener("change", () => { shown = SHOWN_AT_FIRST; show
 at("host-more").addEventListener("click", () => { shown += 500; showHosts(); });
 at("token-button").addEventListener("click", () => (token ? forgetToken() : withToken()));
 at("token-form").addEventListener("submit", tryToken);
-at("token-cancel").addEventListener("click", () => at("token-dialog").close());
+at("token-cancel").addEventListener("click", () => { at("token-dialog").close(); answers.token(false); });
+at("token-dialog").addEventListener("cancel", () => answers.token(false));
+at("question-form").addEventListener("submit", () => answers.question(true));
+at("question-no").addEventListener("click", () => { at("question").close(); answers.question(false); });
+at("question").addEventListener("cancel", () => answers.question(false));
 
 // A tab that nobody sees asks for nothing.
 let stream = null;
