@@ -3,6 +3,7 @@
 //! Strict, it refuses what is not canonical. Lenient, it reads it, and remembers that it did.
 
 use super::DagCborError as Error;
+use super::write::major;
 use crate::repo::cid::{DagCid, Link};
 
 /// Lists and maps may stand this deep within one another.
@@ -102,6 +103,9 @@ impl<'a> Reader<'a> {
 
     /// Reads a string.
     pub fn text(&mut self) -> Result<&'a str, Error> {
+        if let Some(len) = self.short_head(major::TEXT) {
+            return std::str::from_utf8(self.take(len)?).map_err(|_| Error::Utf8);
+        }
         match self.item()? {
             Item::Text(text) => Ok(text),
             _ => Err(Error::Expected("a string")),
@@ -110,6 +114,9 @@ impl<'a> Reader<'a> {
 
     /// Reads a byte string.
     pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
+        if let Some(len) = self.short_head(major::BYTES) {
+            return self.take(len);
+        }
         match self.item()? {
             Item::Bytes(bytes) => Ok(bytes),
             _ => Err(Error::Expected("bytes")),
@@ -118,6 +125,9 @@ impl<'a> Reader<'a> {
 
     /// Reads a number from 0 on.
     pub fn unsigned(&mut self) -> Result<u64, Error> {
+        if let Some(value) = self.short_head(major::UNSIGNED) {
+            return Ok(value);
+        }
         match self.item()? {
             Item::Unsigned(value) => Ok(value),
             _ => Err(Error::Expected("an unsigned number")),
@@ -146,6 +156,9 @@ impl<'a> Reader<'a> {
 
     /// Reads the head of a list; gives the number of its items.
     pub fn list(&mut self) -> Result<usize, Error> {
+        if let Some(count) = self.short_head(major::LIST) {
+            return self.count(count, 1);
+        }
         match self.item()? {
             Item::List(count) => Ok(count),
             _ => Err(Error::Expected("a list")),
@@ -154,6 +167,9 @@ impl<'a> Reader<'a> {
 
     /// Reads the head of a map; gives the number of its keys.
     pub fn map(&mut self) -> Result<usize, Error> {
+        if let Some(count) = self.short_head(major::MAP) {
+            return self.count(count, 2);
+        }
         match self.item()? {
             Item::Map(count) => Ok(count),
             _ => Err(Error::Expected("a map")),
@@ -205,6 +221,20 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Passes over a head of this kind in one of its two shortest forms, which nearly all have, and gives its argument.
+    fn short_head(&mut self, major: u8) -> Option<u64> {
+        let (first, rest) = self.rest.split_first()?;
+        let (argument, rest) = match first ^ major << 5 {
+            argument @ 0..24 => (argument, rest),
+            24 => {
+                rest.split_first().filter(|(argument, _)| **argument >= 24).map(|(argument, rest)| (*argument, rest))?
+            }
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(u64::from(argument))
     }
 
     fn head(&mut self) -> Result<Head, Error> {

@@ -7,6 +7,10 @@ use super::node::{self, Entry};
 use crate::repo::car::Car;
 use crate::repo::cid::{DagCid, Link};
 
+/// What an event's part of a tree links to, and how long its keys are, in all likelihood.
+const USUAL_LINKS: usize = 56;
+const USUAL_KEY_LEN: usize = 128;
+
 /// A tree of which some nodes may be missing; those that are there are checked as those of a whole tree are.
 #[derive(Clone, Debug)]
 pub struct PartialTree<'a> {
@@ -62,8 +66,10 @@ impl<'a> PartialTree<'a> {
         let Some(level) = node::root_level(&entries, left)? else {
             return Ok(PartialTree { root: Child::Empty });
         };
-        let mut loader = Loader { car, seen: HashSet::from([*root]), last_key: Vec::new() };
-        let root = loader.node(*root, level, left, &entries)?;
+        let mut seen = HashSet::with_capacity(USUAL_LINKS);
+        seen.insert(*root);
+        let mut loader = Loader { car, seen, entries, last_key: Vec::new() };
+        let root = loader.node(*root, level, left, 0)?;
         Ok(PartialTree { root: Child::Node(Box::new(root)) })
     }
 
@@ -117,6 +123,8 @@ struct Loader<'c, 'a> {
     car: &'c Car<'a>,
     /// Every node that is linked to, there or missing: none stands in two places.
     seen: HashSet<DagCid>,
+    /// The entries of the nodes that are being read, the innermost node's last.
+    entries: Vec<Entry<'a>>,
     last_key: Vec<u8>,
 }
 
@@ -131,26 +139,23 @@ impl<'a> Loader<'_, 'a> {
         let Some(block) = self.car.get(&cid) else {
             return Ok(Child::Missing(cid));
         };
-        let mut entries = Vec::new();
-        let left = node::decode(block, &mut entries)?;
-        if entries.is_empty() && left.is_none() {
+        let first = self.entries.len();
+        let left = node::decode(block, &mut self.entries)?;
+        if self.entries.len() == first && left.is_none() {
             return Err(MstError::EmptyNode);
         }
-        Ok(Child::Node(Box::new(self.node(cid, level, left, &entries)?)))
+        Ok(Child::Node(Box::new(self.node(cid, level, left, first)?)))
     }
 
-    fn node(
-        &mut self,
-        cid: DagCid,
-        level: u8,
-        left: Option<DagCid>,
-        entries: &[Entry<'a>],
-    ) -> Result<Node<'a>, MstError> {
+    /// Reads what lies below a node, whose entries are those from `first` on, and takes them away.
+    fn node(&mut self, cid: DagCid, level: u8, left: Option<DagCid>, first: usize) -> Result<Node<'a>, MstError> {
+        let end = self.entries.len();
         let left = self.child(left, level)?;
-        let mut leaves = Vec::with_capacity(entries.len());
-        let mut key = Vec::new();
-        for entry in entries {
-            node::advance_key(&mut key, entry)?;
+        let mut leaves = Vec::with_capacity(end - first);
+        let mut key = Vec::with_capacity(USUAL_KEY_LEN);
+        for at in first..end {
+            let Some(entry) = self.entries.get(at).copied() else { break };
+            node::advance_key(&mut key, &entry)?;
             if key <= self.last_key {
                 return Err(MstError::KeyOrder);
             }
@@ -161,6 +166,7 @@ impl<'a> Loader<'_, 'a> {
             let right = self.child(entry.right, level)?;
             leaves.push(Leaf { key: key.as_slice().into(), value: entry.value, right });
         }
+        self.entries.truncate(first);
         Ok(Node { level, left, leaves, cid: Some(cid) })
     }
 }
