@@ -10,6 +10,7 @@
 mod corpus;
 mod crawl;
 mod database;
+mod dump;
 mod floor;
 mod hostile;
 mod idle;
@@ -20,7 +21,7 @@ mod report;
 mod signpost;
 mod store;
 
-const BENCHES: [&str; 12] = [
+const BENCHES: [&str; 13] = [
     "binary",
     "list",
     "start",
@@ -31,6 +32,7 @@ const BENCHES: [&str; 12] = [
     "live_p256",
     "live_outside",
     "store",
+    "dump",
     "idle",
     "hostile",
 ];
@@ -65,6 +67,7 @@ async fn main() {
             "live_p256" => live::p256().await,
             "live_outside" => live::outside().await,
             "store" => store::run().await,
+            "dump" => dump::run().await,
             "hostile" => hostile::run().await,
             _ => idle::run().await,
         }

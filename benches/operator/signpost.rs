@@ -128,22 +128,27 @@ impl Signpost {
 
 /// What a running process has used.
 pub fn usage_of(pid: u32) -> Usage {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs, and this is Linux");
-    let (stat, status) = (read("stat"), read("status"));
+    running_usage_of(pid).expect("it runs, and this is Linux")
+}
+
+/// None: it has ended, though nobody has taken note of it yet.
+pub fn running_usage_of(pid: u32) -> Option<Usage> {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    let (stat, status) = (read("stat")?, read("status")?);
     // After the name in parentheses: state is field 3 of proc(5), utime 14, stime 15.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
     let bytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("proc(5) names it");
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         let kib: u64 = line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number of kB");
-        kib * 1024
+        Some(kib * 1024)
     };
-    Usage {
+    Some(Usage {
         cpu: TICK * ticks,
-        rss_bytes: bytes("VmRSS"),
-        anonymous_bytes: bytes("RssAnon"),
-        peak_bytes: bytes("VmHWM"),
-    }
+        rss_bytes: bytes("VmRSS")?,
+        anonymous_bytes: bytes("RssAnon")?,
+        peak_bytes: bytes("VmHWM")?,
+    })
 }
 
 impl Usage {

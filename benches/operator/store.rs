@@ -1,5 +1,6 @@
 //! The index by itself: commits with rows, taken in as a firehose's are, written in the same transactions.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,8 +17,6 @@ use crate::report;
 use crate::signpost::{database_path, directory, usage_of};
 
 const REPOS: usize = 1_000_000;
-/// Another number of repos.
-const OTHER: &str = "SIGNPOST_BENCH_REPOS";
 const RECORDS_EACH: usize = 5;
 const COLLECTIONS: usize = 20;
 /// As many events as a firehose's batch has.
@@ -26,19 +25,53 @@ const BATCH: usize = 256;
 const CHUNK: usize = 20_000;
 const HOST: HostId = HostId(1);
 
+/// What it took to write the rows.
+pub struct Filled {
+    pub rows: usize,
+    pub json_bytes: i64,
+    took: Duration,
+    cpu: Duration,
+}
+
 /// 5,000,000 rows in 20 collections: one commit of five records for each of a million repos.
 pub async fn run() {
-    let repos = std::env::var(OTHER).map_or(REPOS, |repos| repos.parse().expect("a number of repos"));
+    let repos = repos_or(REPOS);
     let directory = directory();
     let path = database_path(&directory);
+    let Filled { rows, json_bytes, took, cpu } = fill(&path, repos).await;
+    let db = Connection::open(&path).expect("signpost made it");
+    let bytes = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("it fits schema.sql");
+    let index_bytes = bytes("SELECT sum(pgsize) FROM dbstat WHERE name IN ('indexed_records', 'record_contents')");
+    let file_bytes = bytes("SELECT sum(pgsize) FROM dbstat");
+    let each = |bytes: i64| (bytes - json_bytes) as f64 / rows as f64;
+    report::line(
+        "store",
+        &format!("{rows} rows in {COLLECTIONS} collections, {RECORDS_EACH} to a commit, of {repos} repos"),
+        &[
+            report::rate("rows", rows, took),
+            format!("{:.1} us CPU/row", cpu.as_secs_f64() * 1e6 / rows as f64),
+            format!("{:.0} bytes of JSON a row", json_bytes as f64 / rows as f64),
+            format!("{:.0} beside it in the index", each(index_bytes)),
+            format!("{:.0} in the whole file", each(file_bytes)),
+        ],
+    );
+}
+
+/// `SIGNPOST_BENCH_REPOS`, if there is one.
+pub fn repos_or(usual: usize) -> usize {
+    std::env::var("SIGNPOST_BENCH_REPOS").map_or(usual, |repos| repos.parse().expect("a number of repos"))
+}
+
+/// Makes a database of so many repos, with five rows for each.
+pub async fn fill(path: &Path, repos: usize) -> Filled {
     let limits = Limits { records_per_host: i64::MAX, bytes_per_host: i64::MAX, ..Limits::default() };
     let filter = CollectionFilter::parse("io.atcr.*").expect("a filter");
-    let config = StoreConfig { path: path.clone(), filter, limits };
+    let config = StoreConfig { path: path.to_owned(), filter, limits };
     let store = Store::open(&config, CancellationToken::new()).expect("a new database");
     let host = Host::parse("host.example.com", HostPolicy::PublicOnly).expect("a host");
     store.request_crawl(&host, Admission::Free).await.expect("accepted");
     let (write, this) = (Durability::Replayable, std::process::id());
-    let (mut took, mut used, mut json_bytes) = (Duration::ZERO, Duration::ZERO, 0);
+    let (mut took, mut cpu, mut json_bytes) = (Duration::ZERO, Duration::ZERO, 0);
     for chunk in (0..repos).collect::<Vec<_>>().chunks(CHUNK) {
         let new = chunk.to_vec();
         store.write(write, move |tx| new.into_iter().try_for_each(|repo| add_repo(tx, repo))).await.expect("written");
@@ -51,26 +84,10 @@ pub async fn run() {
             assert_eq!(taken.records_written, wanted as u64);
         }
         took += started.elapsed();
-        used += usage_of(this).since(&before).cpu;
+        cpu += usage_of(this).since(&before).cpu;
     }
     store.close().await;
-    let rows = repos * RECORDS_EACH;
-    let db = Connection::open(&path).expect("signpost made it");
-    let bytes = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("it fits schema.sql");
-    let index_bytes = bytes("SELECT sum(pgsize) FROM dbstat WHERE name IN ('indexed_records', 'record_contents')");
-    let file_bytes = bytes("SELECT sum(pgsize) FROM dbstat");
-    let each = |bytes: i64| (bytes - json_bytes) as f64 / rows as f64;
-    report::line(
-        "store",
-        &format!("{rows} rows in {COLLECTIONS} collections, {RECORDS_EACH} to a commit, of {repos} repos"),
-        &[
-            report::rate("rows", rows, took),
-            format!("{:.1} us CPU/row", used.as_secs_f64() * 1e6 / rows as f64),
-            format!("{:.0} bytes of JSON a row", json_bytes as f64 / rows as f64),
-            format!("{:.0} beside it in the index", each(index_bytes)),
-            format!("{:.0} in the whole file", each(file_bytes)),
-        ],
-    );
+    Filled { rows: repos * RECORDS_EACH, json_bytes, took, cpu }
 }
 
 fn add_repo(tx: &signpost::store::Tx, number: usize) -> signpost::store::TxResult<()> {
