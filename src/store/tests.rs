@@ -1,5 +1,6 @@
 //! The database under faults: no room, damage, a writer that panics, a query without end; and files of earlier versions.
 
+mod check;
 mod schedule;
 mod upgrade;
 
