@@ -6,8 +6,8 @@ use super::DagCborError as Error;
 use super::write::major;
 use crate::repo::cid::{DagCid, Link};
 
-/// Lists and maps may stand this deep within one another.
-pub(super) const MAX_DEPTH: usize = 128;
+/// Lists and maps may stand this deep within one another. serde_json, and who reads our JSON with it, refuses one more.
+pub(super) const MAX_DEPTH: usize = 127;
 pub(super) const TAG_CID: u64 = 42;
 /// How a dag-cbor SHA-256 link begins, in its one canonical form: tag 42 in two bytes, a byte string of 37 bytes, a zero, the CID up
 /// to its digest. Nearly all links are of this kind.
