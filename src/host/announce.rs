@@ -8,7 +8,7 @@ use serde_json::json;
 use url::Url;
 
 use super::body::{self, Deadline};
-use super::client::{broken, error_answer};
+use super::client::{broken, error_answer, root_cause};
 use super::{HostError, Limits, tls};
 
 /// A relay may probe the host before it answers.
@@ -44,7 +44,7 @@ impl Announcer {
             .header(header::CONTENT_TYPE, "application/json")
             .body(json!({ "hostname": hostname }).to_string());
         let response = deadline.step(request.send()).await?.map_err(|error| match error.is_connect() {
-            true => HostError::Connect(broken(&error).to_string()),
+            true => HostError::Connect(root_cause(&error)),
             false => broken(&error),
         })?;
         match response.status() {

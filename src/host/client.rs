@@ -14,6 +14,7 @@ use url::Url;
 
 use super::body::{self, Deadline};
 use super::budget::{Budget, Budgets};
+use super::error::cause_in_words;
 use super::guard::Guard;
 use super::repo_memory::RepoMemory;
 use super::spool::Spools;
@@ -247,12 +248,10 @@ pub(super) fn broken(error: &reqwest::Error) -> HostError {
 }
 
 /// The innermost cause: the outer ones repeat the URL and say "error sending request".
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let words = cause.to_string();
-    // The system's number says nothing that its words do not.
-    printable(words.split(" (os error ").next().unwrap_or(&words), 200)
+    cause_in_words(cause)
 }

@@ -1,6 +1,5 @@
 //! Opens a host's firehose, `com.atproto.sync.subscribeRepos`, over a connection that the guard has judged.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tokio_util::either::Either;
 
 use super::client::error_answer;
+use super::error::cause_in_words;
 use super::{Client, HostError};
 use crate::syntax::{Host, Scheme, printable};
 
@@ -62,7 +62,7 @@ impl Client {
                 let pause = budget.note(status, response.headers());
                 Err(refused(status, pause, response.body().as_deref().unwrap_or_default()))
             }
-            Err(WsError::Io(error)) => Err(HostError::Broken(in_words(&error))),
+            Err(WsError::Io(error)) => Err(HostError::Broken(cause_in_words(&error))),
             Err(error) => Err(HostError::Malformed(printable(&error.to_string(), 200))),
         }
     }
@@ -85,7 +85,7 @@ impl Client {
         for address in addresses {
             match connect_to(address, patience).await {
                 Ok(stream) => {
-                    let peer = stream.peer_addr().map_err(|error| HostError::Broken(in_words(&error)))?;
+                    let peer = stream.peer_addr().map_err(|error| HostError::Broken(cause_in_words(&error)))?;
                     self.guard.check(host.name(), peer.ip())?;
                     return Ok(stream);
                 }
@@ -105,7 +105,7 @@ impl Client {
         let timeout = self.limits.connect_timeout;
         let connected = tokio::time::timeout(timeout, connecting).await;
         let connected = connected.map_err(|_| HostError::Timeout { missed: "no TLS connection", after: timeout })?;
-        connected.map_err(|error| HostError::Connect(in_words(&error)))
+        connected.map_err(|error| HostError::Connect(cause_in_words(&error)))
     }
 }
 
@@ -114,7 +114,7 @@ async fn connect_to(address: SocketAddr, timeout: Duration) -> Result<TcpStream,
     let stream = connected
         .map_err(|_| HostError::Timeout { missed: "no connection", after: timeout })?
         .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-    stream.map_err(|error| HostError::Connect(in_words(&error)))
+    stream.map_err(|error| HostError::Connect(cause_in_words(&error)))
 }
 
 fn refused(status: u16, pause: Option<Duration>, body: &[u8]) -> HostError {
@@ -124,8 +124,4 @@ fn refused(status: u16, pause: Option<Duration>, body: &[u8]) -> HostError {
         503 if pause.is_some() => HostError::RateLimited { retry_after: pause },
         status => HostError::NoWebSocket { status, error: error_answer(status, body).xrpc_name().map(str::to_owned) },
     }
-}
-
-fn in_words(error: &io::Error) -> String {
-    printable(&error.to_string(), 200)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::budget::DEFAULT_PAUSE;
-use crate::syntax::HostSyntaxError;
+use crate::syntax::{HostSyntaxError, printable};
 
 /// A failed request; texts that came from the host are cut and printable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +91,12 @@ pub enum RepoRefusal {
     Takendown,
     /// `RepoSuspended`
     Suspended,
+}
+
+/// What the system or a library says, cut and printable; without the system's number, which says nothing that its words do not.
+pub(super) fn cause_in_words(error: &dyn std::error::Error) -> String {
+    let words = error.to_string();
+    printable(words.split(" (os error ").next().unwrap_or(&words), 200)
 }
 
 impl HostError {

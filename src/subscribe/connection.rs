@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Subscriber;
 use super::frame;
+use super::gather::{BATCH_FRAMES, Gathered, gather};
 use super::rate::SharedRate;
 use super::trouble::{self, Habit, Trouble};
 use super::verify::{self, Batch, Notice};
@@ -23,14 +24,12 @@ use crate::index::{self, Event, Ingested};
 use crate::store::{Durability, Followed, HostId, StoreError, Tx, TxResult};
 use crate::syntax::{Host, printable};
 
-const BATCH_FRAMES: usize = 1024;
-const BATCH_BYTES: usize = 2 << 20;
 /// A host counts as slowed for so long after its last pause.
 const SLOWED_FOR: Duration = Duration::from_secs(10);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(super) enum Ended {
     #[error("{0}")]
     Dial(#[from] HostError),
     #[error("the host closed the firehose")]
@@ -249,7 +248,7 @@ impl Connection<'_> {
             };
             let most = pace.unwrap_or(1).min(BATCH_FRAMES);
             let Gathered { frames, messages, size_bytes, drained, ended } =
-                gather(self.subscriber, &mut self.socket, first, most).await;
+                gather(&self.subscriber.metrics, &mut self.socket, first, most).await;
             self.rate.lock().took(messages, size_bytes, Instant::now());
             let refused = if frames.is_empty() { None } else { self.take_in(frames, drained).await? };
             if let Some(ended) = refused.or(ended) {
@@ -354,52 +353,9 @@ pub(crate) fn end_connection(
     tx.firehose_down(host_id, words, connected)
 }
 
-/// What was read at once.
-struct Gathered {
-    frames: Vec<Bytes>,
-    /// Frames, and whatever else was sent.
-    messages: usize,
-    size_bytes: usize,
-    /// Whether the socket had no more.
-    drained: bool,
-    ended: Option<Ended>,
-}
-
 async fn pause(pace: &Result<usize, Instant>) {
     if let Err(until) = pace {
         tokio::time::sleep_until(*until).await;
-    }
-}
-
-/// Takes what the socket has without waiting, up to the bounds of a batch.
-async fn gather(
-    subscriber: &Subscriber,
-    socket: &mut FirehoseSocket,
-    first: Option<Result<WsMessage, WsError>>,
-    most: usize,
-) -> Gathered {
-    let mut gathered = Gathered { frames: Vec::new(), messages: 0, size_bytes: 0, drained: false, ended: None };
-    let mut message = first;
-    loop {
-        gathered.messages += 1;
-        match message {
-            None | Some(Ok(WsMessage::Close(_))) => return Gathered { ended: Some(Ended::Closed), ..gathered },
-            Some(Err(error)) => return Gathered { ended: Some(Ended::Broken(error)), ..gathered },
-            Some(Ok(WsMessage::Binary(frame))) => {
-                gathered.size_bytes += frame.len();
-                gathered.frames.push(frame);
-            }
-            Some(Ok(WsMessage::Text(_))) => subscriber.metrics.bad_frame("text"),
-            // Answered by the library, or an answer to ours.
-            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => {}
-        }
-        if gathered.messages >= most || gathered.size_bytes >= BATCH_BYTES {
-            return gathered;
-        }
-        message = match socket.next().now_or_never() {
-            Some(message) => message,
-            None => return Gathered { drained: true, ..gathered },
-        };
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gather;
 mod held;
 mod manager;
 mod rate;
