@@ -240,7 +240,7 @@ async fn replace(
         Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
     let verified = spent.on(Step::Verifying, verify(crawler, ways, job, way, &car.bytes, key)).await;
-    let snapshot = match verified {
+    let mut snapshot = match verified {
         Ok(snapshot) => snapshot,
         Err(failure) => return Ok(Err(rejected(crawler, failure))),
     };
@@ -248,6 +248,9 @@ async fn replace(
         ways.note(job.host_id, car.bytes.len() as u64, snapshot.records().len() > 0 || snapshot.over_limit > 0);
     }
     crawler.metrics.repo_taken(if way == Way::Whole { "whole" } else { "part" });
+    if let Some(release) = car.releaser() {
+        snapshot.read_from_disk(release);
+    }
     car.know_only(snapshot.kept_bytes());
     spent.records = snapshot.records().len();
     let claimed = job.clone();
