@@ -3,6 +3,7 @@
 mod legacy_commits;
 mod limits;
 mod no_identity;
+mod rows;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -231,7 +232,8 @@ impl Index {
 }
 
 fn put(collection: &str, rkey: &str) -> RecordChange {
-    RecordChange::Put { collection: collection.to_owned(), rkey: rkey.to_owned(), cid: cid(9), json: "{}".to_owned() }
+    let (collection, rkey, json) = (collection.to_owned(), rkey.to_owned(), "{}".to_owned());
+    RecordChange::Put { collection, rkey, cid: cid(9), json, is_update: false }
 }
 
 fn remove(collection: &str, rkey: &str) -> RecordChange {

@@ -348,7 +348,10 @@ fn change(
         None => Err("foreign_cid"),
     };
     Ok(Some(match record {
-        Ok((cid, json)) => RecordChange::Put { collection: collection.to_owned(), rkey: rkey.to_owned(), cid, json },
+        Ok((cid, json)) => {
+            let (collection, rkey) = (collection.to_owned(), rkey.to_owned());
+            RecordChange::Put { collection, rkey, cid, json, is_update: op.action == Action::Update }
+        }
         // What cannot be indexed has no row, and an older one at its path goes.
         Err(reason) => {
             skipped.push(reason);
