@@ -335,13 +335,13 @@ fn change(
     let Some((collection, rkey)) = op.path.split_once('/').filter(|(collection, _)| filter.matches(collection)) else {
         return Ok(None);
     };
-    if Nsid::parse(collection).is_err() || RecordKey::parse(rkey).is_err() {
+    let (Ok(collection), Ok(rkey)) = (Nsid::parse(collection), RecordKey::parse(rkey)) else {
         skipped.push("invalid_path");
         return Ok(None);
-    }
-    let remove = RecordChange::Remove { collection: collection.to_owned(), rkey: rkey.to_owned() };
+    };
+    let (collection, rkey) = (collection.into(), rkey.into());
     if op.action == Action::Delete {
-        return Ok(Some(remove));
+        return Ok(Some(RecordChange::Remove { collection, rkey }));
     }
     let record = match op.cid.as_ref().and_then(Link::dag) {
         Some(cid) => json(blocks.get(&cid).ok_or(Flaw::BadBlocks)?).map(|json| (cid, json)),
@@ -349,13 +349,12 @@ fn change(
     };
     Ok(Some(match record {
         Ok((cid, json)) => {
-            let (collection, rkey) = (collection.to_owned(), rkey.to_owned());
             RecordChange::Put { collection, rkey, cid, json, is_update: op.action == Action::Update }
         }
         // What cannot be indexed has no row, and an older one at its path goes.
         Err(reason) => {
             skipped.push(reason);
-            remove
+            RecordChange::Remove { collection, rkey }
         }
     }))
 }
