@@ -26,7 +26,6 @@ const MAX_OPS: usize = 200;
 const MAX_RECORD_BYTES: usize = 1_000_000;
 
 /// A batch of frames, verified.
-#[derive(Default)]
 pub(crate) struct Batch {
     /// Events about accounts, in order.
     pub events: Vec<Event>,
@@ -36,6 +35,17 @@ pub(crate) struct Batch {
     pub seqs: Vec<i64>,
     /// What the host says about the stream itself.
     pub notices: Vec<Notice>,
+}
+
+impl Batch {
+    fn with_capacity(messages: usize) -> Batch {
+        Batch {
+            events: Vec::with_capacity(messages),
+            kinds: Vec::with_capacity(messages),
+            seqs: Vec::with_capacity(messages),
+            notices: Vec::new(),
+        }
+    }
 }
 
 /// A message about the stream.
@@ -158,7 +168,7 @@ pub(crate) struct Judge<'a> {
 impl Judge<'_> {
     /// Verifies a batch, with what is known of the repo of each message.
     pub(crate) fn check_all(&self, messages: Vec<Decoded>, known: Vec<Known>, metrics: &Metrics) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch::with_capacity(messages.len());
         for ((frame, message), known) in messages.into_iter().zip(&known) {
             match message {
                 Ok(Message::Event { seq, did, body }) => {
