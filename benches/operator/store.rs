@@ -103,7 +103,7 @@ fn event(number: usize, json_bytes: &mut i64) -> Event {
         *json_bytes += json.len() as i64;
         let collection = format!("io.atcr.c{:02}", (number + 4 * record) % COLLECTIONS);
         let rkey = tid(1_700_000_000_000_000 + (number * 7919 + record * 104_729) as u64 % 1_000_000_000_000);
-        RecordChange::Put { collection, rkey, cid: cid(number, 2 + record as u64), json }
+        RecordChange::Put { collection, rkey, cid: cid(number, 2 + record as u64), json, is_update: false }
     });
     let (head, data) = (cid(number, 100), cid(number, 101));
     let proven = ProvenCommit { head, data, author: Author::Account, changes: changes.collect(), legacy: None };

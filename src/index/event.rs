@@ -245,7 +245,10 @@ impl<'t, 'db> Intake<'t, 'db> {
         let mut rows = RowWriter::within(self.tx, repo.id, &repo.used, self.tx.room_beside(&repo.used, at_host));
         for change in changes {
             match change {
-                RecordChange::Put { collection, rkey, cid, json } => rows.put(collection, rkey, *cid, json)?,
+                RecordChange::Put { collection, rkey, cid, json, is_update } => match is_update {
+                    true => rows.update(collection, rkey, *cid, json)?,
+                    false => rows.put(collection, rkey, *cid, json)?,
+                },
                 RecordChange::Remove { collection, rkey } => rows.delete(collection, rkey)?,
             }
         }

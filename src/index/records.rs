@@ -44,22 +44,23 @@ impl<'t, 'db> RowWriter<'t, 'db> {
         RowWriter { room: Some(room), ..RowWriter::new(tx, repo, used.records == 0) }
     }
 
-    /// Inserts or replaces.
+    /// Inserts what most likely is not there, or replaces: to try costs less than to look first.
     pub(super) fn put(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str) -> TxResult<()> {
-        // Most are new: to try costs less than to look first.
-        if self.insert_if_room(nsid, rkey, cid, json)? {
-            return Ok(());
+        match self.insert_if_room(nsid, rkey, cid, json)? {
+            true => Ok(()),
+            false => self.update(nsid, rkey, cid, json),
         }
+    }
+
+    /// Replaces what most likely is there, or inserts.
+    pub(super) fn update(&mut self, nsid: &str, rkey: &str, cid: DagCid, json: &str) -> TxResult<()> {
         let before = match self.enter(nsid)?.collection {
             Some(collection) => self.tx.record_size(collection.id, self.repo, rkey)?,
             None => None,
         };
         match before {
             Some(before) => self.replace(nsid, rkey, cid, json, before),
-            None => {
-                self.pass_over();
-                Ok(())
-            }
+            None => self.insert(nsid, rkey, cid, json),
         }
     }
 

@@ -139,7 +139,7 @@ fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replac
             (Some((cid, record_json)), known) => {
                 changed.uncanonical += u64::from(!record_json.canonical);
                 match known {
-                    Some(_) => rows.put(collection, rkey, cid, &record_json.json)?,
+                    Some(_) => rows.update(collection, rkey, cid, &record_json.json)?,
                     None => rows.insert(collection, rkey, cid, &record_json.json)?,
                 }
             }

@@ -120,6 +120,8 @@ pub enum RecordChange {
         cid: DagCid,
         /// The record as protocol JSON.
         json: String,
+        /// Whether the op says that there was one before: what costs less is tried first, both find out what is true.
+        is_update: bool,
     },
     /// The record is gone, or what is there now cannot be indexed.
     Remove {

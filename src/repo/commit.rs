@@ -121,7 +121,10 @@ pub fn parse(cid: DagCid, block: &[u8]) -> Result<UnverifiedCommit<'_>, CommitEr
     let (signature, entry) = signature.ok_or(CommitError::MissingField("sig"))?;
     let before = block.get(fields_start..entry.start).unwrap_or_default();
     let after = block.get(entry.end..).unwrap_or_default();
-    let unsigned_bytes = [map_head(field_count - 1).as_slice(), before, after].concat();
+    let mut unsigned_bytes = Vec::with_capacity(block.len());
+    write_head(&mut unsigned_bytes, major::MAP, field_count as u64 - 1);
+    unsigned_bytes.extend_from_slice(before);
+    unsigned_bytes.extend_from_slice(after);
     Ok(UnverifiedCommit { commit, unsigned_bytes, signature })
 }
 
@@ -151,13 +154,6 @@ impl UnverifiedCommit<'_> {
     pub fn into_commit(self) -> Commit {
         self.commit
     }
-}
-
-/// The canonical head of a map with this many keys.
-fn map_head(count: usize) -> Vec<u8> {
-    let mut head = Vec::new();
-    write_head(&mut head, major::MAP, count as u64);
-    head
 }
 
 #[cfg(test)]

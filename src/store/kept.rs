@@ -14,6 +14,7 @@ pub(super) struct KeptStatements<'db> {
     pub insert_content: Kept<'db>,
     pub begin_count: Kept<'db>,
     pub move_count: Kept<'db>,
+    pub advance_repo: Kept<'db>,
 }
 
 /// One of them, from its first use on.

@@ -161,16 +161,17 @@ impl Tx<'_> {
         cid: DagCid,
         json: &str,
     ) -> TxResult<bool> {
-        // The id that SQLite gives the content then: one more than the last.
+        let sql = "INSERT INTO record_contents (record_data) VALUES (?1)";
+        self.kept.insert_content.execute(self.db, sql, [json])?;
+        let record_id = self.db.last_insert_rowid();
         let inserted = self.kept.insert_record.execute(
             self.db,
             "INSERT INTO indexed_records (collection_id, repo_id, rkey, cid, indexed_at, record_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, (SELECT ifnull(max(record_id), 0) + 1 FROM record_contents)) ON CONFLICT DO NOTHING",
-            (collection_id, repo.0, rkey, cid, self.now),
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+            (collection_id, repo.0, rkey, cid, self.now, record_id),
         )?;
-        if inserted > 0 {
-            let sql = "INSERT INTO record_contents (record_data) VALUES (?1)";
-            self.kept.insert_content.execute(self.db, sql, [json])?;
+        if inserted == 0 {
+            self.db.prepare_cached("DELETE FROM record_contents WHERE record_id = ?1")?.execute([record_id])?;
         }
         Ok(inserted > 0)
     }

@@ -214,13 +214,13 @@ impl Tx<'_> {
     /// A commit that continues the one before it, with what its rows take more or less; at its host that is counted by the caller.
     pub fn advance_repo(&self, repo: RepoId, commit: &RepoCommit, change: &UsageChange) -> TxResult<()> {
         let RepoCommit { rev, head, data } = commit;
-        self.db
-            .prepare_cached(
-                "UPDATE repos SET rev = ?1, head = ?2, data = ?3, desynchronized = 0, record_count = record_count + ?4,
-                     record_bytes = record_bytes + ?5, collection_count = collection_count + ?6
-                 WHERE repo_id = ?7",
-            )?
-            .execute((rev.as_str(), head, data, change.records, change.bytes, change.collections, repo.0))?;
+        self.kept.advance_repo.execute(
+            self.db,
+            "UPDATE repos SET rev = ?1, head = ?2, data = ?3, desynchronized = 0, record_count = record_count + ?4,
+                 record_bytes = record_bytes + ?5, collection_count = collection_count + ?6
+             WHERE repo_id = ?7",
+            (rev.as_str(), head, data, change.records, change.bytes, change.collections, repo.0),
+        )?;
         Ok(())
     }
 

@@ -4,8 +4,9 @@
 //! and it says what became of each; after any other write, and after one that was rolled back, there are none. Where assertions are on,
 //! each that is used is compared with its rows. A reader may see what is about to be committed: what it concludes is judged again.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use hashbrown::HashMap;
 
 use super::{RepoCommit, RepoState, Store, StoreError, Tx, TxResult, Usage};
 use crate::repo::PublicKey;

@@ -26,7 +26,6 @@ const MAX_OPS: usize = 200;
 const MAX_RECORD_BYTES: usize = 1_000_000;
 
 /// A batch of frames, verified.
-#[derive(Default)]
 pub(crate) struct Batch {
     /// Events about accounts, in order.
     pub events: Vec<Event>,
@@ -36,6 +35,17 @@ pub(crate) struct Batch {
     pub seqs: Vec<i64>,
     /// What the host says about the stream itself.
     pub notices: Vec<Notice>,
+}
+
+impl Batch {
+    fn with_capacity(messages: usize) -> Batch {
+        Batch {
+            events: Vec::with_capacity(messages),
+            kinds: Vec::with_capacity(messages),
+            seqs: Vec::with_capacity(messages),
+            notices: Vec::new(),
+        }
+    }
 }
 
 /// A message about the stream.
@@ -158,7 +168,7 @@ pub(crate) struct Judge<'a> {
 impl Judge<'_> {
     /// Verifies a batch, with what is known of the repo of each message.
     pub(crate) fn check_all(&self, messages: Vec<Decoded>, known: Vec<Known>, metrics: &Metrics) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch::with_capacity(messages.len());
         for ((frame, message), known) in messages.into_iter().zip(&known) {
             match message {
                 Ok(Message::Event { seq, did, body }) => {
@@ -335,24 +345,24 @@ fn change(
     let Some((collection, rkey)) = op.path.split_once('/').filter(|(collection, _)| filter.matches(collection)) else {
         return Ok(None);
     };
-    if Nsid::parse(collection).is_err() || RecordKey::parse(rkey).is_err() {
+    let (Ok(collection), Ok(rkey)) = (Nsid::parse(collection), RecordKey::parse(rkey)) else {
         skipped.push("invalid_path");
         return Ok(None);
-    }
-    let remove = RecordChange::Remove { collection: collection.to_owned(), rkey: rkey.to_owned() };
+    };
+    let (collection, rkey) = (collection.into(), rkey.into());
     if op.action == Action::Delete {
-        return Ok(Some(remove));
+        return Ok(Some(RecordChange::Remove { collection, rkey }));
     }
     let record = match op.cid.as_ref().and_then(Link::dag) {
         Some(cid) => json(blocks.get(&cid).ok_or(Flaw::BadBlocks)?).map(|json| (cid, json)),
         None => Err("foreign_cid"),
     };
     Ok(Some(match record {
-        Ok((cid, json)) => RecordChange::Put { collection: collection.to_owned(), rkey: rkey.to_owned(), cid, json },
+        Ok((cid, json)) => RecordChange::Put { collection, rkey, cid, json, is_update: op.action == Action::Update },
         // What cannot be indexed has no row, and an older one at its path goes.
         Err(reason) => {
             skipped.push(reason);
-            remove
+            RecordChange::Remove { collection, rkey }
         }
     }))
 }

@@ -25,7 +25,7 @@ async fn proof(before: Keys, after: Keys, ops: Vec<LegacyOp>, indexed: &'static 
         .map(|(path, n)| {
             let (collection, rkey) = path.split_once('/').expect("a path");
             let (collection, rkey) = (collection.to_owned(), rkey.to_owned());
-            RecordChange::Put { collection, rkey, cid: cid(*n), json: "{}".to_owned() }
+            RecordChange::Put { collection, rkey, cid: cid(*n), json: "{}".to_owned(), is_update: false }
         })
         .collect();
     index.take_in(HERE, vec![commit(4, changes)]).await;

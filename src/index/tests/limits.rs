@@ -9,12 +9,12 @@ fn other_did(n: usize) -> Did {
 }
 
 impl Index {
-    async fn report(&self) -> HostReport {
+    pub(super) async fn report(&self) -> HostReport {
         let reports = self.store.host_report().await.expect("read");
         reports.into_iter().find(|report| report.hostname == "here.example.com").expect("known")
     }
 
-    async fn assert_counters_hold(&self) {
+    pub(super) async fn assert_counters_hold(&self) {
         assert_eq!(self.write(|tx| tx.wrong_counts()).await, 0);
     }
 
@@ -70,6 +70,7 @@ async fn a_record_that_outgrows_the_room_loses_its_row() {
         rkey: rkey.to_owned(),
         cid: cid(9),
         json: "x".repeat(size),
+        is_update: false,
     };
     index.take_in(HERE, vec![commit(4, vec![sized("a", 12), sized("b", 8), sized("c", 1)])]).await;
     assert_eq!(index.paths().await, ["io.atcr.a/a", "io.atcr.a/b"]);

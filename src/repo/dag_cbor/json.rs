@@ -7,6 +7,9 @@ use data_encoding::BASE64_NOPAD;
 use super::reader::{MAX_DEPTH, canonical_order};
 use super::{DagCborError as Error, Item, Reader};
 
+/// Keys that are open at once in all likelihood.
+const USUAL_KEYS: usize = 16;
+
 /// A record in the protocol's JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordJson {
@@ -20,7 +23,8 @@ pub struct RecordJson {
 /// Decodes a record leniently and writes it as JSON; the error says why it cannot be decoded.
 pub fn record_to_json(bytes: &[u8]) -> Result<RecordJson, Error> {
     let mut reader = Reader::lenient(bytes);
-    let mut writer = Writer { json: String::with_capacity(bytes.len() + bytes.len() / 4), keys: Vec::new() };
+    let mut writer =
+        Writer { json: String::with_capacity(bytes.len() + bytes.len() / 4), keys: Vec::with_capacity(USUAL_KEYS) };
     match reader.item()? {
         Item::Map(count) => writer.map(&mut reader, count, MAX_DEPTH - 1)?,
         _ => return Err(Error::Expected("a map")),

@@ -6,7 +6,7 @@
 use hashbrown::HashSet;
 
 use super::node;
-use super::partial::{Child, Leaf, Node, PartialTree};
+use super::partial::{Child, Key, Leaf, Node, PartialTree};
 use crate::repo::cid::{DagCid, Link};
 
 /// One operation of a commit on the record at `path` (`com.atproto.sync.subscribeRepos#repoOp`).
@@ -73,7 +73,7 @@ impl InversionError {
 
 impl<'a> PartialTree<'a> {
     /// The root that the tree had before these operations, whatever their order.
-    pub fn invert(mut self, ops: &[TreeOp<'a>]) -> Result<DagCid, InversionError> {
+    pub fn invert(self, ops: &[TreeOp<'a>]) -> Result<DagCid, InversionError> {
         let mut paths = HashSet::new();
         for op in ops {
             node::check_key_len(op.path.as_bytes()).map_err(|_| InversionError::PathLength)?;
@@ -81,37 +81,45 @@ impl<'a> PartialTree<'a> {
                 return Err(InversionError::RepeatedPath);
             }
         }
+        let PartialTree { mut root, mut keys } = self;
         // What was deleted comes back last: then nothing is put where something is about to go.
         for op in ops {
-            let target = Target::new(op.path);
             match op.action {
-                TreeAction::Create(cid) => self.root.remove(&target, cid)?,
-                TreeAction::Update { cid, prev } => self.root.replace(&target, cid, prev)?,
+                TreeAction::Create(cid) => root.remove(&Target::new(&mut keys, op.path), cid)?,
+                TreeAction::Update { cid, prev } => root.replace(&Target::new(&mut keys, op.path), cid, prev)?,
                 TreeAction::Delete(_) => {}
             }
         }
         for op in ops {
             if let TreeAction::Delete(prev) = op.action {
-                self.root.insert_at_root(&Target::new(op.path), prev)?;
+                root.insert_at_root(&Target::new(&mut keys, op.path), prev)?;
             }
         }
-        self.root.into_root_cid()
+        root.into_root_cid(&keys)
     }
 }
 
 /// A key with the level at which it must stand.
 struct Target<'k> {
-    key: &'k [u8],
+    key: Key,
     level: u8,
+    /// The bytes of all keys.
+    keys: &'k [u8],
 }
 
 impl<'k> Target<'k> {
-    fn new(path: &'k str) -> Target<'k> {
-        Target { key: path.as_bytes(), level: node::key_level(path.as_bytes()) }
+    fn new(keys: &'k mut Vec<u8>, path: &str) -> Target<'k> {
+        let key = Key::add(keys, Key::default(), path.as_bytes());
+        Target { key, level: node::key_level(path.as_bytes()), keys }
     }
 
     fn leaf<'a>(&self, value: Link<'a>, right: Child<'a>) -> Leaf<'a> {
-        Leaf { key: self.key.into(), value, right }
+        Leaf { key: self.key, value, right }
+    }
+
+    /// The index of the key in a node, or of the gap in which it belongs.
+    fn search(&self, node: &Node<'_>) -> Result<usize, usize> {
+        node.search(self.keys, self.key.of(self.keys))
     }
 }
 
@@ -130,7 +138,7 @@ impl<'a> Child<'a> {
 
     fn replace(&mut self, target: &Target<'_>, cid: Link<'a>, prev: Link<'a>) -> Result<(), InversionError> {
         let node = self.node_mut()?.ok_or(InversionError::NotFound)?;
-        match node.search(target.key) {
+        match target.search(node) {
             Ok(at) => node.leaf_mut(at, cid).map(|leaf| leaf.value = prev),
             Err(_) if node.level <= target.level => Err(InversionError::NotFound),
             Err(gap) => node.gap_mut(gap).replace(target, cid, prev),
@@ -139,7 +147,7 @@ impl<'a> Child<'a> {
 
     fn remove(&mut self, target: &Target<'_>, cid: Link<'a>) -> Result<(), InversionError> {
         let node = self.node_mut()?.ok_or(InversionError::NotFound)?;
-        match node.search(target.key) {
+        match target.search(node) {
             Ok(at) => {
                 node.leaf_mut(at, cid)?;
                 let right = node.leaves.remove(at).right;
@@ -164,7 +172,7 @@ impl<'a> Child<'a> {
             below => {
                 // The new root stands above the old one, which it parts in two.
                 let level = below.map_or(0, |node| node.level);
-                let (left, right) = std::mem::take(self).split(target.key)?;
+                let (left, right) = std::mem::take(self).split(target)?;
                 let right = right.raise(level, target.level.saturating_sub(1));
                 let left = left.raise(level, target.level.saturating_sub(1));
                 let leaves = vec![target.leaf(value, right)];
@@ -182,11 +190,11 @@ impl<'a> Child<'a> {
             *self = Child::Node(Box::new(node)).raise(target.level, level);
             return Ok(());
         };
-        match node.search(target.key) {
+        match target.search(node) {
             Ok(_) => Err(InversionError::StillThere),
             Err(at) if node.level == target.level => {
                 let gap = node.gap_mut(at);
-                let (left, right) = std::mem::take(gap).split(target.key)?;
+                let (left, right) = std::mem::take(gap).split(target)?;
                 *gap = left;
                 node.leaves.insert(at, target.leaf(value, right));
                 Ok(())
@@ -195,18 +203,18 @@ impl<'a> Child<'a> {
         }
     }
 
-    /// What is before the key and what is behind it, both at the level of the whole.
-    fn split(mut self, key: &[u8]) -> Result<(Child<'a>, Child<'a>), InversionError> {
+    /// What is before the target's key and what is behind it, both at the level of the whole.
+    fn split(mut self, target: &Target<'_>) -> Result<(Child<'a>, Child<'a>), InversionError> {
         let Some(node) = self.node_mut()? else {
             return Ok((Child::Empty, Child::Empty));
         };
-        let at = match node.search(key) {
+        let at = match target.search(node) {
             Ok(_) => return Err(InversionError::StillThere),
             Err(at) => at,
         };
         let leaves = node.leaves.split_off(at);
         let gap = node.gap_mut(at);
-        let (before, left) = std::mem::take(gap).split(key)?;
+        let (before, left) = std::mem::take(gap).split(target)?;
         *gap = before;
         let right = Node { level: node.level, left, leaves, cid: None };
         if node.is_empty() {
@@ -243,21 +251,21 @@ impl<'a> Child<'a> {
     }
 
     /// The CID of the whole tree, whose root is its highest node with a key.
-    fn into_root_cid(self) -> Result<DagCid, InversionError> {
+    fn into_root_cid(self, keys: &[u8]) -> Result<DagCid, InversionError> {
         match self {
             Child::Empty => Ok(DagCid::for_block(&node::encode(None, std::iter::empty()))),
             // Whether it has a key of its own, and so is a root at all, nobody can tell.
             Child::Missing(cid) => Err(InversionError::MissingNode(cid)),
-            Child::Node(node) if node.leaves.is_empty() => node.left.into_root_cid(),
-            Child::Node(node) => Ok(node.cid()),
+            Child::Node(node) if node.leaves.is_empty() => node.left.into_root_cid(keys),
+            Child::Node(node) => Ok(node.cid(keys)),
         }
     }
 
-    fn cid(&self) -> Option<DagCid> {
+    fn cid(&self, keys: &[u8]) -> Option<DagCid> {
         match self {
             Child::Empty => None,
             Child::Missing(cid) => Some(*cid),
-            Child::Node(node) => Some(node.cid()),
+            Child::Node(node) => Some(node.cid(keys)),
         }
     }
 }
@@ -273,10 +281,10 @@ impl<'a> Node<'a> {
         if leaf.value == cid { Ok(leaf) } else { Err(InversionError::OtherRecord) }
     }
 
-    fn cid(&self) -> DagCid {
+    fn cid(&self, keys: &[u8]) -> DagCid {
         self.cid.unwrap_or_else(|| {
-            let leaves = self.leaves.iter().map(|leaf| (&*leaf.key, leaf.value, leaf.right.cid()));
-            DagCid::for_block(&node::encode(self.left.cid(), leaves))
+            let leaves = self.leaves.iter().map(|leaf| (leaf.key.of(keys), leaf.value, leaf.right.cid(keys)));
+            DagCid::for_block(&node::encode(self.left.cid(keys), leaves))
         })
     }
 }

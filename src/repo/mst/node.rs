@@ -60,21 +60,26 @@ pub(super) fn decode<'a>(block: &'a [u8], entries: &mut Vec<Entry<'a>>) -> Resul
 }
 
 /// Makes the key of `entry` out of `key`, which is the one before it in the node, or empty at the first.
-///
-/// The key ascends and its prefix is the longest possible exactly when its first byte of its own is greater
-/// than the byte that it replaces.
 pub(super) fn advance_key(key: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), MstError> {
-    let replaced = key.get(entry.shared..).ok_or(MstError::PrefixLength)?;
-    match (entry.suffix.first(), replaced.first()) {
-        (None, _) if key.is_empty() => return Err(MstError::KeyLength),
-        (None, _) => return Err(MstError::KeyOrder),
-        (Some(own), Some(theirs)) if own == theirs => return Err(MstError::PrefixLength),
-        (Some(own), Some(theirs)) if own < theirs => return Err(MstError::KeyOrder),
-        _ => {}
-    }
+    check_entry(key, entry)?;
     key.truncate(entry.shared);
     key.extend_from_slice(entry.suffix);
     check_key_len(key)
+}
+
+/// Checks an entry against the key before it in the node, which is empty at the first.
+///
+/// Its key ascends and its prefix is the longest possible exactly when its first byte of its own is greater
+/// than the byte that it replaces.
+pub(super) fn check_entry(previous: &[u8], entry: &Entry<'_>) -> Result<(), MstError> {
+    let replaced = previous.get(entry.shared..).ok_or(MstError::PrefixLength)?;
+    match (entry.suffix.first(), replaced.first()) {
+        (None, _) if previous.is_empty() => Err(MstError::KeyLength),
+        (None, _) => Err(MstError::KeyOrder),
+        (Some(own), Some(theirs)) if own == theirs => Err(MstError::PrefixLength),
+        (Some(own), Some(theirs)) if own < theirs => Err(MstError::KeyOrder),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses keys that no tree may hold.
@@ -140,7 +145,10 @@ fn write_name(out: &mut Vec<u8>, name: u8) {
 }
 
 fn common_prefix_len(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let (words_of_a, words_of_b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    let words = words_of_a.iter().zip(words_of_b).take_while(|(a, b)| a == b).count();
+    let bytes = a.iter().zip(b).skip(8 * words).take_while(|(a, b)| a == b).count();
+    8 * words + bytes
 }
 
 fn expect_map(reader: &mut Reader<'_>, len: usize) -> Result<(), DagCborError> {
