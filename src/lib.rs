@@ -44,7 +44,7 @@
 //! # Invariants
 //!
 //! - A repo's rows, counts, rev, head and data CID change in one transaction, and come from a commit whose signature, blocks and
-//!   tree were verified. Without rows the blocks and the tree are enough: such a repo is in no list.
+//!   tree, as far as the filter can meet it, were verified. Without rows the blocks and the tree are enough: such a repo is in no list.
 //! - A host's stored cursor is a low watermark: every event at or below it has a durable outcome (applied, ignored for good, held on
 //!   disk, or its repo queued).
 //! - Only the host that an account's DID document names changes what is indexed of it.

@@ -36,7 +36,9 @@ fn measured<T>(work: impl FnOnce() -> T) -> T {
 fn open(shape: Shape, records: usize, times: usize) {
     let cars: Vec<(Bytes, Trust)> = std::iter::repeat_n(corpus_car(shape, records), times).collect();
     let (did, filter, limits) = (did(), filter("io.atcr.*"), KeepLimits::of_records(records));
-    measured(|| cars.iter().map(|(car, trust)| opened(car, &did, trust, &filter, &limits).leaf_count).sum::<u64>());
+    measured(|| {
+        cars.iter().map(|(car, trust)| opened(car, &did, trust, &filter, &limits).records().len()).sum::<usize>()
+    });
 }
 
 fn opened(car: &Bytes, did: &Did, trust: &Trust, filter: &CollectionFilter, limits: &KeepLimits) -> Snapshot {

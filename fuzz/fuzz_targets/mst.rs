@@ -1,4 +1,4 @@
-//! Any nodes as a tree: the whole walk, the partial tree and inversion tell the same story about it.
+//! Any nodes as a tree: the whole walk, that over a range, the partial tree and inversion tell the same story about it.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use ipld_core::ipld::Ipld;
 use libfuzzer_sys::fuzz_target;
-use signpost::repo::mst::{Lookup, MstError, PartialTree, TreeAction, TreeOp, walk};
-use signpost::repo::{DagCid, car};
+use signpost::repo::mst::{Extent, Lookup, MstError, PartialTree, TreeAction, TreeOp, walk};
+use signpost::repo::{DagCid, Link, car};
+use signpost::syntax::{KeyRange, Nsid};
 
 /// A node that can link only to those before it; the last one is the root.
 #[derive(Arbitrary, Debug)]
@@ -40,11 +41,12 @@ fuzz_target!(|nodes: Vec<Node>| {
     let car = car::read(&bytes).expect("well formed");
 
     let mut leaves = Vec::new();
-    let whole = walk(&car, root, |key, link| leaves.push((key.to_vec(), link)));
+    let whole = walk(&car, root, None, Extent::Whole, |key, link| leaves.push((key.to_vec(), link)));
     let partial = PartialTree::open(&car, root);
     match (whole, partial) {
-        (Ok(count), Ok(tree)) => {
-            assert_eq!(count, leaves.len() as u64);
+        (Ok(walked), Ok(tree)) => {
+            assert_eq!((walked.keys_estimate, walked.missing), (leaves.len() as u64, Vec::new()));
+            check_range(&car, root, &leaves);
             let mut ops = Vec::new();
             for (key, link) in &leaves {
                 let Ok(path) = std::str::from_utf8(key) else {
@@ -63,6 +65,24 @@ fuzz_target!(|nodes: Vec<Node>| {
         (Err(_), Err(_)) => {}
     }
 });
+
+/// Of a sound tree, the middle third of its keys.
+fn check_range(car: &car::Car<'_>, root: &DagCid, leaves: &[(Vec<u8>, Link<'_>)]) {
+    let text = |at: usize| leaves.get(at).and_then(|(key, _)| std::str::from_utf8(key).ok());
+    let (from, to) = (leaves.len() / 3, leaves.len() / 3 * 2);
+    let (Some(start), Some(end)) = (text(from), text(to)) else { return };
+    let range = KeyRange { start: start.into(), end: end.into(), collection: Nsid::parse("a.b.c").expect("valid") };
+    for extent in [Extent::Whole, Extent::Part] {
+        let mut found = Vec::new();
+        let walked =
+            walk(car, root, Some(std::slice::from_ref(&range)), extent, |key, link| found.push((key.to_vec(), link)));
+        assert_eq!(found, leaves[from..to]);
+        assert_eq!(
+            walked.map(|walked| (walked.in_ranges_estimate, walked.missing)),
+            Ok(((to - from) as u64, Vec::new()))
+        );
+    }
+}
 
 impl Node {
     fn encode(&self, before: &[DagCid]) -> Vec<u8> {

@@ -8,7 +8,10 @@ use crate::host::full_jitter;
 use crate::store::HostId;
 
 const PAUSE_CAP: Duration = Duration::from_secs(300);
+/// Of one host.
+const MOST_AT_HAND: usize = 32;
 
+#[derive(Default)]
 pub(super) struct Gate {
     workers: usize,
     per_host: usize,
@@ -17,8 +20,10 @@ pub(super) struct Gate {
     /// How many of the busy ones keep no worker: they count for their host alone.
     aside: usize,
     pauses: HashMap<HostId, Pause>,
+    /// How many jobs of a host have ended since the workers were last shared out.
+    lately: HashMap<HostId, usize>,
     /// Whose turn it was last.
-    last: HostId,
+    last: Option<HostId>,
 }
 
 struct Pause {
@@ -29,12 +34,28 @@ struct Pause {
 
 impl Gate {
     pub(super) fn new(workers: usize, per_host: usize, pause_base: Duration) -> Self {
-        Gate { workers, per_host, pause_base, busy: HashMap::new(), aside: 0, pauses: HashMap::new(), last: HostId(0) }
+        Gate {
+            workers,
+            per_host,
+            pause_base,
+            busy: HashMap::new(),
+            aside: 0,
+            pauses: HashMap::new(),
+            lately: HashMap::new(),
+            last: None,
+        }
     }
 
-    /// Shares the free workers out, one by one and host by host, beginning behind the host that was served last. `due` has the
-    /// hosts with work, ascending, and when each was last woken: a wake ends a pause that began before it.
-    pub(super) fn share(&mut self, due: &[(HostId, i64)], now: i64) -> Vec<(HostId, usize)> {
+    /// How many jobs of which hosts to claim. The free workers are shared out, one by one and host by host, beginning behind the host that
+    /// was served last; and when nobody lacks one, a host with all that it may have gets jobs to follow: as many as it did since the last
+    /// time, so that they are its work of a moment. `due` has the hosts with work, ascending, and when each was last woken: a wake ends a
+    /// pause that began before it. `at_hand` tells how many jobs of a host are claimed and wait for a worker.
+    pub(super) fn share(
+        &mut self,
+        due: &[(HostId, i64)],
+        at_hand: &HashMap<HostId, usize>,
+        now: i64,
+    ) -> Vec<(HostId, usize)> {
         for (host, woken_at) in due {
             if let Some(pause) = self.pauses.get_mut(host)
                 && *woken_at >= pause.since
@@ -42,26 +63,45 @@ impl Gate {
                 pause.until = now;
             }
         }
-        let working = self.busy.values().sum::<usize>() - self.aside;
-        let mut free = self.workers.saturating_sub(working);
-        let mut shares: Vec<(HostId, usize)> = Vec::new();
-        let (before, behind): (Vec<_>, Vec<_>) = due.iter().map(|(host, _)| *host).partition(|host| *host <= self.last);
-        let turn: Vec<HostId> = behind.into_iter().chain(before).filter(|host| self.is_open(*host, now)).collect();
+        let mut free = self.free();
+        let (before, behind): (Vec<_>, Vec<_>) =
+            due.iter().map(|(host, _)| *host).partition(|host| Some(*host) <= self.last);
+        let turn = behind.into_iter().chain(before).filter(|host| self.is_open(*host, now));
+        let mut shares: Vec<(HostId, usize)> = turn.map(|host| (host, 0)).collect();
+        let mut is_short = false;
         for round in 1..=self.per_host {
-            for host in &turn {
-                let share = round + self.busy.get(host).copied().unwrap_or(0);
-                if free == 0 || share > self.per_host {
+            for (host, jobs) in &mut shares {
+                if round + self.busy_of(*host) > self.per_host {
+                    continue;
+                }
+                if free == 0 {
+                    is_short = true;
                     continue;
                 }
                 free -= 1;
-                self.last = *host;
-                match shares.iter_mut().find(|(shared, _)| shared == host) {
-                    Some((_, jobs)) => *jobs = round,
-                    None => shares.push((*host, round)),
-                }
+                self.last = Some(*host);
+                *jobs = round;
             }
         }
+        let lately = std::mem::take(&mut self.lately);
+        if !is_short {
+            for (host, jobs) in &mut shares {
+                let to_follow = lately.get(host).map_or(0, |ended| (*ended).min(MOST_AT_HAND));
+                *jobs += to_follow.saturating_sub(at_hand.get(host).copied().unwrap_or(0));
+            }
+        }
+        shares.retain(|(_, jobs)| *jobs > 0);
         shares
+    }
+
+    /// Whether a host may have one more worker now.
+    pub(super) fn may_start(&self, host: HostId, now: i64) -> bool {
+        self.free() > 0 && self.busy_of(host) < self.per_host && self.is_open(host, now)
+    }
+
+    /// Whether no worker is busy; those aside do not count.
+    pub(super) fn is_idle(&self) -> bool {
+        self.free() == self.workers
     }
 
     pub(super) fn started(&mut self, host: HostId) {
@@ -86,6 +126,7 @@ impl Gate {
                 self.busy.remove(&host);
             }
         }
+        *self.lately.entry(host).or_default() += 1;
         match how {
             Ended::Answered => {
                 self.pauses.remove(&host);
@@ -106,6 +147,15 @@ impl Gate {
         self.pauses.values().map(|pause| pause.until).filter(|until| *until > now).min()
     }
 
+    fn free(&self) -> usize {
+        let working = self.busy.values().sum::<usize>() - self.aside;
+        self.workers.saturating_sub(working)
+    }
+
+    fn busy_of(&self, host: HostId) -> usize {
+        self.busy.get(&host).copied().unwrap_or(0)
+    }
+
     fn is_open(&self, host: HostId, now: i64) -> bool {
         self.pauses.get(&host).is_none_or(|pause| pause.until <= now)
     }
@@ -124,34 +174,38 @@ mod tests {
         hosts.iter().map(|host| (HostId(*host), 0)).collect()
     }
 
+    fn share(gate: &mut Gate, due: &[(HostId, i64)], now: i64) -> Vec<(HostId, usize)> {
+        gate.share(due, &HashMap::new(), now)
+    }
+
     #[test]
     fn a_large_host_leaves_workers_to_a_small_one() {
         let mut gate = Gate::new(8, 4, Duration::from_secs(1));
-        let shares = gate.share(&due(&[1]), 10);
+        let shares = share(&mut gate, &due(&[1]), 10);
         assert_eq!(shares, [(HostId(1), 4)]);
         (0..4).for_each(|_| gate.started(HostId(1)));
-        assert_eq!(gate.share(&due(&[1, 2]), 10), [(HostId(2), 4)]);
+        assert_eq!(share(&mut gate, &due(&[1, 2]), 10), [(HostId(2), 4)]);
     }
 
     #[test]
     fn the_turn_goes_on_behind_the_host_that_was_served_last() {
         let mut gate = Gate::new(1, 4, Duration::from_secs(1));
-        assert_eq!(gate.share(&due(&[1, 2, 3]), 10), [(HostId(1), 1)]);
-        assert_eq!(gate.share(&due(&[1, 2, 3]), 10), [(HostId(2), 1)]);
-        assert_eq!(gate.share(&due(&[1, 2, 3]), 10), [(HostId(3), 1)]);
-        assert_eq!(gate.share(&due(&[1, 2, 3]), 10), [(HostId(1), 1)]);
+        assert_eq!(share(&mut gate, &due(&[1, 2, 3]), 10), [(HostId(1), 1)]);
+        assert_eq!(share(&mut gate, &due(&[1, 2, 3]), 10), [(HostId(2), 1)]);
+        assert_eq!(share(&mut gate, &due(&[1, 2, 3]), 10), [(HostId(3), 1)]);
+        assert_eq!(share(&mut gate, &due(&[1, 2, 3]), 10), [(HostId(1), 1)]);
     }
 
     #[test]
     fn jobs_aside_keep_no_worker_and_count_for_their_host() {
         let mut gate = Gate::new(4, 4, Duration::from_secs(1));
         (0..4).for_each(|_| gate.started(HostId(1)));
-        assert!(gate.share(&due(&[1, 2]), 10).is_empty());
+        assert!(share(&mut gate, &due(&[1, 2]), 10).is_empty());
         (0..3).for_each(|_| gate.stepped_aside());
-        assert_eq!(gate.share(&due(&[1, 2]), 10), [(HostId(2), 3)]);
+        assert_eq!(share(&mut gate, &due(&[1, 2]), 10), [(HostId(2), 3)]);
         gate.returned();
         gate.ended(HostId(1), Ended::Answered, 0, 10);
-        assert_eq!(gate.share(&due(&[1, 2]), 10), [(HostId(1), 1), (HostId(2), 2)]);
+        assert_eq!(share(&mut gate, &due(&[1, 2]), 10), [(HostId(1), 1), (HostId(2), 2)]);
     }
 
     #[test]
@@ -159,11 +213,45 @@ mod tests {
         let mut gate = Gate::new(4, 2, Duration::from_secs(1));
         gate.started(HostId(1));
         gate.ended(HostId(1), Ended::Wait(Duration::from_secs(60)), 900, 1_000);
-        assert!(gate.share(&due(&[1]), 2_000).is_empty());
+        assert!(share(&mut gate, &due(&[1]), 2_000).is_empty());
         assert_eq!(gate.next_open(2_000), Some(61_000));
-        assert!(gate.share(&[(HostId(1), 899)], 2_000).is_empty(), "the wake was before the job that failed");
-        assert_eq!(gate.share(&[(HostId(1), 950)], 2_000), [(HostId(1), 2)]);
-        assert_eq!(gate.share(&due(&[1]), 61_000), [(HostId(1), 2)]);
+        assert!(share(&mut gate, &[(HostId(1), 899)], 2_000).is_empty(), "the wake was before the job that failed");
+        assert_eq!(share(&mut gate, &[(HostId(1), 950)], 2_000), [(HostId(1), 2)]);
+        assert_eq!(share(&mut gate, &due(&[1]), 61_000), [(HostId(1), 2)]);
+    }
+
+    #[test]
+    fn a_fast_host_gets_jobs_to_follow_when_nobody_lacks_a_worker() {
+        let mut gate = Gate::new(8, 4, Duration::from_secs(1));
+        assert_eq!(share(&mut gate, &due(&[1]), 10), [(HostId(1), 4)], "it may be slow");
+        let work = |gate: &mut Gate, jobs: usize| {
+            (0..jobs).for_each(|_| gate.started(HostId(1)));
+            (0..jobs).for_each(|_| gate.ended(HostId(1), Ended::Answered, 0, 10));
+        };
+        work(&mut gate, 9);
+        assert_eq!(gate.share(&due(&[1]), &HashMap::from([(HostId(1), 2)]), 10), [(HostId(1), 4 + 7)]);
+        assert_eq!(share(&mut gate, &due(&[1]), 10), [(HostId(1), 4)], "nothing ended since");
+        work(&mut gate, 1000);
+        assert_eq!(share(&mut gate, &due(&[1]), 10), [(HostId(1), 4 + MOST_AT_HAND)]);
+        work(&mut gate, 9);
+        (0..4).for_each(|_| gate.started(HostId(1)));
+        assert_eq!(gate.share(&due(&[1]), &HashMap::from([(HostId(1), 2)]), 10), [(HostId(1), 7)]);
+        work(&mut gate, 9);
+        assert_eq!(share(&mut gate, &due(&[1, 2, 3]), 10), [(HostId(2), 2), (HostId(3), 2)], "others wait");
+    }
+
+    #[test]
+    fn a_host_may_start_what_its_share_and_its_pause_allow() {
+        let mut gate = Gate::new(3, 2, Duration::from_secs(1));
+        assert!(gate.is_idle());
+        gate.started(HostId(1));
+        assert!(gate.may_start(HostId(1), 10) && !gate.is_idle());
+        gate.started(HostId(1));
+        assert!(!gate.may_start(HostId(1), 10) && gate.may_start(HostId(2), 10));
+        gate.started(HostId(2));
+        assert!(!gate.may_start(HostId(2), 10), "no worker is free");
+        gate.ended(HostId(2), Ended::Wait(Duration::from_secs(60)), 10, 10);
+        assert!(!gate.may_start(HostId(2), 10) && gate.may_start(HostId(3), 10));
     }
 
     #[test]

@@ -1,57 +1,35 @@
 //! A repo's job: look whether anything in it matches, resolve the identity, require that it names this host, fetch
-//! (`com.atproto.sync.getRepo`, or parts), verify, replace. The other kinds of job are single steps of it. A repo of which nothing matches
-//! needs no identity: its hashes show it, whoever signed them.
+//! (`com.atproto.sync.getRepo`, or parts), verify. The other kinds of job are single steps of it. A repo of which nothing matches
+//! needs no identity: its hashes show it, whoever signed them. Nothing is written here: see `outcome`.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::Crawler;
 use super::get_record::{self, Part};
 use super::long_fetches::LongFetches;
-use super::outcome::{Failure, Found, fail, finish};
+use super::outcome::{Failure, Found, FoundRepo, Settled};
 use super::spent::{Spent, Step};
 use super::ways::Ways;
-use super::{Crawler, Ended};
 use crate::clock::Clock;
 use crate::host::{HostError, RepoCar, RepoRefusal, RepoStatus};
 use crate::identity::{Asker, Identity, IdentityError};
-use crate::index::{self, Replaced};
-use crate::metrics;
+use crate::index;
 use crate::repo::commit::CommitError;
-use crate::repo::{self, Commit, PublicKey, RepoError, Snapshot, Trust};
-use crate::store::{Durability, HostId, JobKind, Owner, RepoJob, Status, StoreError, Tx, TxResult, Urgency};
+use crate::repo::{self, PublicKey, RepoError, Snapshot, Trust};
+use crate::store::{HostId, JobKind, Owner, RepoJob, Status, Tx, TxResult, Urgency};
 use crate::syntax::Rev;
 
 /// So many bytes are hashed in less time than it takes to hand them to another thread and back, some times over.
 const SHORT_WORK_BYTES: usize = 64 << 10;
 
-pub(super) async fn work(
-    crawler: &Crawler,
-    ways: &Ways,
-    long_fetches: &LongFetches,
-    job: RepoJob,
-) -> Result<Ended, StoreError> {
-    let (began, mut spent) = (Instant::now(), Spent::default());
-    let attempted = attempt(crawler, ways, long_fetches, &job, &mut spent).await?;
-    let outcome = attempted.as_ref().map_or_else(Failure::reason, Found::label);
-    if began.elapsed() >= crawler.timing.slow_after {
-        spent.tell(&job, began.elapsed(), outcome);
-    }
-    match attempted {
-        Ok(found) => {
-            crawler.metrics.crawl_job(metrics::JobKind::Repo, outcome);
-            finish(crawler, &job, found).await?;
-            crawler.store.note_reindexed().await?;
-            Ok(Ended::Answered)
-        }
-        Err(failure) => {
-            crawler.metrics.crawl_job(metrics::JobKind::Repo, outcome);
-            tracing::debug!(did = %job.did, host = %job.host, error = %failure, "the repo was not fetched");
-            let ended = fail(crawler, job, failure).await?;
-            crawler.store.note_reindexed().await?;
-            Ok(ended)
-        }
-    }
+/// Does a repo's job, but for its end: that is to be written down.
+pub(super) async fn work(crawler: &Crawler, ways: &Ways, long_fetches: &LongFetches, job: RepoJob) -> Settled {
+    let mut spent = Spent::new();
+    let came = attempt(crawler, ways, long_fetches, &job, &mut spent).await;
+    spent.settle();
+    Settled { job, came, spent }
 }
 
 async fn attempt(
@@ -60,46 +38,34 @@ async fn attempt(
     long_fetches: &LongFetches,
     job: &RepoJob,
     spent: &mut Spent,
-) -> Result<Result<Found, Failure>, StoreError> {
+) -> Result<Found, Failure> {
     if job.kind == JobKind::Status {
         return ask_status(crawler, job).await;
     }
     let mut part = None;
     if job.kind == JobKind::Repo && ways.asks_first(job, Instant::now()) {
         let probed = spent.on(Step::Asking, long_fetches.run(get_record::probe(crawler, ways, job))).await;
-        part = match probed {
-            Some(Ok(part)) => part,
-            Some(Err(failure)) => return Ok(Err(failure)),
-            None => return Ok(Err(Failure::Crowded)),
-        };
+        part = probed.ok_or(Failure::Crowded)??;
     }
     if let Some(Part { sight, .. }) = &part
         && !sight.has_match
         && job.owner == Owner::Hearsay
     {
-        return spent.on(Step::Writing, take_unmatched(crawler, job, sight.commit.clone())).await;
+        // Its chain can be followed from now on, and whose it is need not be asked.
+        crawler.metrics.repo_taken("unmatched");
+        return Ok(Found::Unmatched(sight.commit.clone()));
     }
     let resolved = spent.on(Step::Identity, crawler.look_ups.resolve(&job.did, asker(job))).await;
-    let key = match signing_key(job, resolved) {
-        Ok(Some(key)) => key,
-        Ok(None) => return Ok(Ok(Found::Gone)),
-        Err(failure) => return Ok(Err(failure)),
-    };
+    let Some(key) = signing_key(job, resolved)? else { return Ok(Found::Gone) };
     if job.kind == JobKind::Identity {
-        let (job, did_key) = (job.clone(), key.to_did_key());
-        crawler.store.write(Durability::Replayable, move |tx| index::identity_resolved(tx, &job, &did_key)).await?;
-        return Ok(Ok(Found::Refreshed));
+        return Ok(Found::Identity(key.to_did_key()));
     }
-    let fetched = match spent.on(Step::Waiting, long_fetches.run(fetch(crawler, ways, job, part))).await {
-        Some(Ok(fetched)) => fetched,
-        Some(Err(failure)) => return Ok(Err(failure)),
-        None => return Ok(Err(Failure::Crowded)),
-    };
-    match fetched {
-        Fetched::Refused(found) => Ok(Ok(found)),
+    let fetched = spent.on(Step::Waiting, long_fetches.run(fetch(crawler, ways, job, part))).await;
+    match fetched.ok_or(Failure::Crowded)?? {
+        Fetched::Refused(found) => Ok(found),
         Fetched::Repo(way, car) => {
             spent.downloaded(car.downloaded_in, car.bytes.len());
-            replace(crawler, ways, job, way, car, key, spent).await
+            verified(crawler, ways, job, way, car, key, spent).await
         }
     }
 }
@@ -133,19 +99,6 @@ async fn fetch(crawler: &Crawler, ways: &Ways, job: &RepoJob, part: Option<Part>
     }
 }
 
-/// Nothing in the repo matches: its chain can be followed from now on, and whose it is need not be asked.
-async fn take_unmatched(
-    crawler: &Crawler,
-    job: &RepoJob,
-    commit: Commit,
-) -> Result<Result<Found, Failure>, StoreError> {
-    crawler.metrics.repo_taken("unmatched");
-    let job = job.clone();
-    let replaced =
-        crawler.store.write(Durability::Replayable, move |tx| index::take_unmatched(tx, &job, &commit)).await?;
-    Ok(found(replaced))
-}
-
 fn asker(job: &RepoJob) -> Asker<'_> {
     Asker { host: &job.host, is_referred: job.is_referred, is_fresh: job.kind == JobKind::Identity }
 }
@@ -161,14 +114,8 @@ pub(crate) fn refusal(error: &HostError) -> Option<Found> {
 }
 
 /// The host does not list the account any more: what does it say of it? Old holds that lack the method are asked for the repo.
-async fn ask_status(crawler: &Crawler, job: &RepoJob) -> Result<Result<Found, Failure>, StoreError> {
-    let asked = match status_answer(crawler.client.get_repo_status(&job.host, &job.did).await) {
-        Ok(asked) => asked,
-        Err(settled) => return Ok(settled),
-    };
-    let job = job.clone();
-    crawler.store.write(Durability::Replayable, move |tx| asked.write(tx, &job)).await?;
-    Ok(Ok(Found::StatusAsked))
+async fn ask_status(crawler: &Crawler, job: &RepoJob) -> Result<Found, Failure> {
+    status_answer(crawler.client.get_repo_status(&job.host, &job.did).await)
 }
 
 /// What getRepoStatus leaves to be done.
@@ -179,18 +126,18 @@ pub(crate) enum StatusAsked {
     NoMethod,
 }
 
-/// Reads the answer of getRepoStatus; an error is what settles the job by itself.
-pub(crate) fn status_answer(answer: Result<RepoStatus, HostError>) -> Result<StatusAsked, Result<Found, Failure>> {
+/// Reads the answer of getRepoStatus.
+pub(crate) fn status_answer(answer: Result<RepoStatus, HostError>) -> Result<Found, Failure> {
     match answer {
-        Ok(status) if status.active => Ok(StatusAsked::Active(status.rev)),
-        Ok(status) => Err(Ok(match Status::parse(status.status.as_deref().unwrap_or_default()) {
+        Ok(status) if status.active => Ok(Found::Status(StatusAsked::Active(status.rev))),
+        Ok(status) => Ok(match Status::parse(status.status.as_deref().unwrap_or_default()) {
             Status::Deleted => Found::Gone,
             status => Found::Inactive(status),
-        })),
+        }),
         Err(error) => match refusal(&error) {
-            Some(found) => Err(Ok(found)),
-            None if error.is_answer() => Ok(StatusAsked::NoMethod),
-            None => Err(Err(error.into())),
+            Some(found) => Ok(found),
+            None if error.is_answer() => Ok(Found::Status(StatusAsked::NoMethod)),
+            None => Err(error.into()),
         },
     }
 }
@@ -225,7 +172,7 @@ pub(crate) fn signing_key(
     signing_key.map(Some).ok_or(Failure::NoSigningKey)
 }
 
-async fn replace(
+async fn verified(
     crawler: &Crawler,
     ways: &Ways,
     job: &RepoJob,
@@ -233,41 +180,19 @@ async fn replace(
     car: RepoCar,
     key: PublicKey,
     spent: &mut Spent,
-) -> Result<Result<Found, Failure>, StoreError> {
+) -> Result<Found, Failure> {
     let did_key = key.to_did_key();
-    let mut car = match spent.on(Step::Memory, make_room(crawler, way, car)).await {
-        Ok(car) => car,
-        Err(failure) => return Ok(Err(rejected(crawler, failure))),
-    };
+    let rejected = |failure| rejected(crawler, failure);
+    let mut car = spent.on(Step::Memory, make_room(crawler, way, car)).await.map_err(rejected)?;
     let verified = spent.on(Step::Verifying, verify(crawler, ways, job, way, &car.bytes, key)).await;
-    let snapshot = match verified {
-        Ok(snapshot) => snapshot,
-        Err(failure) => return Ok(Err(rejected(crawler, failure))),
-    };
+    let snapshot = verified.map_err(rejected)?;
     if way == Way::Whole {
         ways.note(job.host_id, car.bytes.len() as u64, snapshot.records().len() > 0 || snapshot.over_limit > 0);
     }
     crawler.metrics.repo_taken(if way == Way::Whole { "whole" } else { "part" });
     car.know_only(snapshot.kept_bytes());
     spent.records = snapshot.records().len();
-    let claimed = job.clone();
-    let written = crawler.store.write(Durability::Replayable, move |tx| {
-        let replaced = index::replace_repo(tx, &claimed, &snapshot, &did_key);
-        // The bytes go before others take their place.
-        drop(snapshot);
-        drop(car);
-        replaced
-    });
-    Ok(found(spent.on(Step::Writing, written).await?))
-}
-
-fn found(replaced: Replaced) -> Result<Found, Failure> {
-    match replaced {
-        Replaced::Done(changed) => Ok(Found::Replaced(changed)),
-        Replaced::Overtaken => Ok(Found::Overtaken),
-        Replaced::NoRoom => Ok(Found::NoRoom),
-        Replaced::Stale => Err(Failure::Stale),
-    }
+    Ok(Found::Repo(Box::new(FoundRepo { snapshot, did_key, car })))
 }
 
 /// Waits for the memory that the verification takes, which the archive's lengths tell.

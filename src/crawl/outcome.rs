@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Crawler, Ended};
-use crate::host::{HostError, full_jitter};
-use crate::identity::{IdentityError, Spent};
-use crate::index;
-use crate::repo::RepoError;
-use crate::store::{Durability, RepoJob, Status, StoreError, Tx, TxResult};
+use super::Ended;
+use super::get_repo::StatusAsked;
+use super::spent::Spent;
+use crate::host::{HostError, RepoCar, full_jitter};
+use crate::identity::{self, IdentityError};
+use crate::index::{self, Replaced, Replacement};
+use crate::metrics::{self, Metrics};
+use crate::repo::{Commit, RepoError, Snapshot};
+use crate::store::{RepoJob, Status, Tx, TxResult};
 use crate::syntax::Host;
 
 /// For what a moment may heal: the network, a host in trouble, a stale answer.
@@ -37,63 +40,140 @@ pub(crate) enum Failure {
     Stale,
 }
 
-/// What was found, when nothing failed.
+/// What was found, when nothing failed: not written down yet.
 pub(crate) enum Found {
-    Replaced(index::Replacement),
-    Refreshed,
-    StatusAsked,
+    /// The repo, verified.
+    Repo(Box<FoundRepo>),
+    /// Nothing in it matches: whose it is was not asked.
+    Unmatched(Commit),
+    /// The identity, with this key.
+    Identity(String),
+    /// What the host says of the account's status.
+    Status(StatusAsked),
+    /// The account is switched off.
     Inactive(Status),
+    /// There is no such account, or no such DID.
     Gone,
-    Overtaken,
-    NoRoom,
 }
 
-pub(super) async fn finish(crawler: &Crawler, job: &RepoJob, found: Found) -> Result<(), StoreError> {
-    let job = job.clone();
-    match found {
-        Found::Replaced(changed) => {
-            crawler.metrics.records_written(changed.written);
-            crawler.metrics.records_deleted(changed.deleted);
-            crawler.metrics.records_skipped("undecodable", changed.skipped);
-            crawler.metrics.records_skipped("indexed_uncanonical", changed.uncanonical);
-            crawler.metrics.records_skipped("over_limit", changed.over_limit);
-            Ok(())
+/// A fetched repo.
+pub(crate) struct FoundRepo {
+    pub snapshot: Snapshot,
+    /// Whoever signed it.
+    pub did_key: String,
+    /// Keeps its bytes and its memory.
+    pub car: RepoCar,
+}
+
+/// What became of a job: to be counted once it is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// For the metric.
+    pub outcome: &'static str,
+    pub changed: Replacement,
+}
+
+/// A job that has ended, and is not written down yet.
+pub(super) struct Settled {
+    pub job: RepoJob,
+    pub came: Result<Found, Failure>,
+    pub spent: Spent,
+}
+
+/// A job that is written down.
+pub(super) struct Noted {
+    job: RepoJob,
+    written: Written,
+    spent: Spent,
+}
+
+impl Settled {
+    /// How it ended, as far as the host's other jobs are concerned.
+    pub fn ended(&self) -> Ended {
+        self.came.as_ref().map_or_else(Failure::ended, |_| Ended::Answered)
+    }
+
+    /// What it keeps in memory, or mapped.
+    pub fn size_bytes(&self) -> usize {
+        match &self.came {
+            Ok(Found::Repo(repo)) => repo.car.bytes.len(),
+            _ => 0,
         }
-        Found::Refreshed | Found::StatusAsked | Found::Overtaken | Found::NoRoom => Ok(()),
-        Found::Gone => {
-            let deleted = crawler.store.write(Durability::Replayable, move |tx| index::fetched_gone(tx, &job)).await?;
-            crawler.metrics.records_deleted(deleted);
-            Ok(())
-        }
-        Found::Inactive(status) => {
-            crawler.store.write(Durability::Replayable, move |tx| index::fetched_inactive(tx, &job, status)).await
-        }
+    }
+
+    /// Writes it down.
+    pub fn write(self, tx: &Tx, retry_base: Duration) -> TxResult<Noted> {
+        let Settled { job, came, spent } = self;
+        let failure = match came {
+            Ok(found) => match found.write(tx, &job)? {
+                Ok(written) => return Ok(Noted { job, written, spent }),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        tracing::debug!(did = %job.did, host = %job.host, error = %failure, "the repo was not fetched");
+        failure.write(tx, &job, full_jitter(job.attempts, retry_base, failure.retry_cap()))?;
+        Ok(Noted { job, written: Written::of(failure.reason()), spent })
     }
 }
 
-pub(super) async fn fail(crawler: &Crawler, job: RepoJob, failure: Failure) -> Result<Ended, StoreError> {
-    let ended = failure.ended();
-    let retry_in = full_jitter(job.attempts, crawler.timing.retry_base, failure.retry_cap());
-    crawler.store.write(Durability::Replayable, move |tx| failure.write(tx, &job, retry_in)).await?;
-    Ok(ended)
+impl Noted {
+    /// Counts it, and tells of it if it was slow.
+    pub fn tell(self, metrics: &Metrics, slow_after: Duration) {
+        let Noted { job, written: Written { outcome, changed }, spent } = self;
+        metrics.crawl_job(metrics::JobKind::Repo, outcome);
+        metrics.records_written(changed.written);
+        metrics.records_deleted(changed.deleted);
+        metrics.records_skipped("undecodable", changed.skipped);
+        metrics.records_skipped("indexed_uncanonical", changed.uncanonical);
+        metrics.records_skipped("over_limit", changed.over_limit);
+        spent.tell(&job, slow_after, outcome);
+    }
+}
+
+impl Written {
+    fn of(outcome: &'static str) -> Written {
+        Written { outcome, ..Written::default() }
+    }
 }
 
 impl Found {
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Found::Replaced(_) => "done",
-            Found::Refreshed => "identity_refreshed",
-            Found::StatusAsked => "status_asked",
-            Found::Inactive(_) => "inactive",
-            Found::Gone => "gone",
-            Found::Overtaken => "overtaken",
-            Found::NoRoom => "account_limit",
-        }
+    /// Writes it down, with the end of its job. The failure: the answer was stale, which is not written.
+    pub(crate) fn write(self, tx: &Tx, job: &RepoJob) -> TxResult<Result<Written, Failure>> {
+        Ok(Ok(match self {
+            Found::Repo(repo) => return Ok(written(index::replace_repo(tx, job, &repo.snapshot, &repo.did_key)?)),
+            Found::Unmatched(commit) => return Ok(written(index::take_unmatched(tx, job, &commit)?)),
+            Found::Identity(did_key) => {
+                index::identity_resolved(tx, job, &did_key)?;
+                Written::of("identity_refreshed")
+            }
+            Found::Status(asked) => {
+                asked.write(tx, job)?;
+                Written::of("status_asked")
+            }
+            Found::Inactive(status) => {
+                index::fetched_inactive(tx, job, status)?;
+                Written::of("inactive")
+            }
+            Found::Gone => {
+                let deleted = index::fetched_gone(tx, job)?;
+                Written { outcome: "gone", changed: Replacement { deleted, ..Replacement::default() } }
+            }
+        }))
+    }
+}
+
+fn written(replaced: Replaced) -> Result<Written, Failure> {
+    match replaced {
+        Replaced::Done(changed) => Ok(Written { outcome: "done", changed }),
+        Replaced::Overtaken => Ok(Written::of("overtaken")),
+        Replaced::NoRoom => Ok(Written::of("account_limit")),
+        Replaced::Stale => Err(Failure::Stale),
     }
 }
 
 impl Failure {
-    pub(super) fn reason(&self) -> &'static str {
+    fn reason(&self) -> &'static str {
         match self {
             Failure::Host(error) => error.reason(),
             Failure::Identity(error) => error.reason(),
@@ -139,7 +219,9 @@ impl Failure {
                 None if error.is_answer() => Ended::Answered,
                 None => Ended::Unreachable,
             },
-            Failure::Identity(IdentityError::Budget { spent: Spent::Host, retry_after }) => Ended::Wait(*retry_after),
+            Failure::Identity(IdentityError::Budget { spent: identity::Spent::Host, retry_after }) => {
+                Ended::Wait(*retry_after)
+            }
             _ => Ended::Answered,
         }
     }

@@ -38,8 +38,11 @@ const STEPS: [(Step, &str); 7] = [
 ];
 
 /// What one job spent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Spent {
+    began: Instant,
+    /// When nothing was left but to write it down.
+    settled: Option<Instant>,
     times: [Duration; STEPS.len()],
     bytes: usize,
     /// Matching records.
@@ -47,6 +50,16 @@ pub(super) struct Spent {
 }
 
 impl Spent {
+    /// A job that begins now.
+    pub fn new() -> Spent {
+        Spent { began: Instant::now(), settled: None, times: Default::default(), bytes: 0, records: 0 }
+    }
+
+    /// From now on it waits for its commit.
+    pub fn settle(&mut self) {
+        self.settled = Some(Instant::now());
+    }
+
     /// Does a step of the work.
     pub async fn on<T>(&mut self, step: Step, work: impl Future<Output = T>) -> T {
         let began = Instant::now();
@@ -69,8 +82,13 @@ impl Spent {
         most.map_or("", |(_, words)| words)
     }
 
-    /// Says that the job was slow, and why.
-    pub fn tell(&self, job: &RepoJob, took: Duration, outcome: &'static str) {
+    /// The job is committed: says that it was slow, and why, if it was.
+    pub fn tell(mut self, job: &RepoJob, slow_after: Duration, outcome: &'static str) {
+        let took = self.began.elapsed();
+        self.times[Step::Writing as usize] = self.settled.map_or(Duration::ZERO, |settled| settled.elapsed());
+        if took < slow_after {
+            return;
+        }
         let Some(left_out) = LINES.take() else { return };
         let ms = |step: Step| self.times[step as usize].as_millis() as u64;
         tracing::info!(
@@ -100,7 +118,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_step_is_the_reason() {
-        let mut spent = Spent::default();
+        let mut spent = Spent::new();
         for (at, (step, _)) in STEPS.iter().enumerate() {
             assert_eq!(*step as usize, at, "each step has its place");
         }

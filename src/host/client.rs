@@ -22,7 +22,7 @@ use super::{HostError, Limits, Outbound, tls};
 use crate::syntax::{Host, HostPolicy, printable};
 
 /// How long a connection without a request is kept.
-const POOL_IDLE: Duration = Duration::from_secs(5);
+const POOL_IDLE: Duration = Duration::from_secs(1);
 /// As many as its repos are fetched at once: each keeps its connection from one to the next.
 const IDLE_OF_HOST: usize = 4;
 

@@ -17,14 +17,15 @@ use tokio_util::either::Either;
 
 use super::client::error_answer;
 use super::error::cause_in_words;
+use super::read_ahead::ReadAhead;
 use super::{Client, HostError};
 use crate::syntax::{Host, Scheme, printable};
 
 /// A firehose: plain in development, TLS otherwise.
-pub type FirehoseSocket = WebSocketStream<Either<TcpStream, TlsStream<TcpStream>>>;
+pub type FirehoseSocket = WebSocketStream<ReadAhead<Either<TcpStream, TlsStream<TcpStream>>>>;
 
-/// Small, for there is one per host and most of them are quiet.
-const READ_BUFFER_BYTES: usize = 8 << 10;
+/// Small, for there is one per host and most of them are quiet; it grows to what a frame needs.
+const READ_BUFFER_BYTES: usize = 1 << 10;
 /// We send pings and closes only.
 const WRITE_BUFFER_BYTES: usize = 1 << 10;
 const MAX_WRITE_BUFFER_BYTES: usize = 64 << 10;
@@ -55,7 +56,7 @@ impl Client {
             .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
             .max_frame_size(Some(self.limits.message_bytes))
             .max_message_size(Some(self.limits.message_bytes));
-        match client_async_with_config(request, stream, Some(config)).await {
+        match client_async_with_config(request, ReadAhead::new(stream), Some(config)).await {
             Ok((socket, _)) => Ok(socket),
             Err(WsError::Http(response)) => {
                 let status = response.status().as_u16();

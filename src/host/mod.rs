@@ -20,6 +20,7 @@ mod guard;
 mod limits;
 mod list_repos;
 mod mapped;
+mod read_ahead;
 mod repo_memory;
 mod repo_status;
 mod spool;

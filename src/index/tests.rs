@@ -5,6 +5,8 @@ mod limits;
 mod no_identity;
 mod rows;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -323,6 +325,21 @@ async fn too_many_held_events_are_dropped_and_the_repo_is_fetched_once_more() {
     index.write(move |tx| tx.finish_repo_job(job_id)).await;
     let again = index.write(|tx| tx.claim_repo_jobs(HERE, 1)).await;
     assert_eq!(again.len(), 1, "events were lost, so the fetch that ran is not enough");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_given_back_was_no_attempt_and_one_that_is_over_stays_so() {
+    let index = Index::new().await;
+    index.write(|tx| tx.queue_repo(HERE, RepoId(1), JobKind::Status, Urgency::First)).await;
+    let claim = async || index.write(|tx| tx.claim_repo_jobs(HERE, 9)).await.pop();
+    let job = claim().await.expect("it is due");
+    index.write(|tx| tx.queue_repo(HERE, RepoId(1), JobKind::Repo, Urgency::First)).await;
+    index.write(move |tx| tx.give_back(&[job.job_id])).await;
+    let again = claim().await.expect("it is due as before");
+    assert_eq!((again.attempts, again.kind), (job.attempts, JobKind::Repo), "what was asked for meanwhile is done");
+    index.write(move |tx| tx.fail_job(again.job_id, "no", Duration::from_secs(60))).await;
+    index.write(move |tx| tx.give_back(&[again.job_id])).await;
+    assert!(claim().await.is_none(), "it failed, and waits");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::car::{self, Car, CarError};
 use super::cid::{DagCid, Link};
 use super::commit::{self, Commit, CommitError, UnverifiedCommit};
 use super::crypto::{PublicKey, SignatureError};
-use super::mst::{self, MstError};
+use super::mst::{self, Extent, MstError};
 use crate::syntax::{CollectionFilter, Did, Nsid, RecordKey};
 pub use sparse::{Sight, SparseArchive, open_sparse};
 
@@ -25,7 +25,7 @@ const PATHS_STEP: usize = 1 << 20;
 pub struct Snapshot {
     /// The signed commit.
     pub commit: Commit,
-    /// How many records the repo has, of any collection; about how many, when it was not fetched whole.
+    /// How many records the repo has, of any collection; about how many, where the filter cannot meet them and nobody looked.
     pub leaf_count: u64,
     /// Wanted records beyond those that are kept: the first ones by path are.
     pub over_limit: u64,
@@ -164,7 +164,8 @@ impl RepoError {
     }
 }
 
-/// Verifies a repo as getRepo gives it, from every block's hash to the signature, and keeps what `filter` matches.
+/// Verifies a repo as getRepo gives it, from every block's hash to the signature, and keeps what `filter` matches: of the tree, all that
+/// can hold such a record is checked. What the filter cannot meet must be there, and is hashed.
 ///
 /// `now_micros` is the time in microseconds since 1970.
 pub fn open_repo(
@@ -178,9 +179,10 @@ pub fn open_repo(
     let archive = car::read(&car)?;
     let commit = verified_commit(&archive, did, trust, now_micros)?;
     let mut selection = Selection::new(filter, limits);
-    let leaf_count = mst::walk(&archive, &commit.data, |path, link| selection.visit(path, link, &archive))?;
+    let visit = |path: &[u8], link: Link<'_>| selection.visit(path, link, &archive);
+    let walked = mst::walk(&archive, &commit.data, filter.key_ranges().as_deref(), Extent::Whole, visit)?;
     drop(archive);
-    Ok(selection.into_snapshot(commit, leaf_count, car))
+    Ok(selection.into_snapshot(commit, walked.keys_estimate, car))
 }
 
 fn verified_commit(archive: &Car<'_>, did: &Did, trust: &Trust, now_micros: u64) -> Result<Commit, RepoError> {

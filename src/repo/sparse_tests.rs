@@ -135,7 +135,7 @@ fn path() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_part_gives_the_rows_of_the_whole(
+    fn a_part_gives_the_rows_of_the_whole_and_what_is_not_decoded_has_none(
         paths in prop::collection::btree_set(path(), 0..300),
         filter in prop::sample::select(vec![
             "io.atcr.*", "io.atcr.hold", "io.*", "io.atcr.*,a.b.c", "io.atcr.a.*,io.atcr.hold,zz.*,app.bsky.feed.like", "zz.y.x",
@@ -145,7 +145,10 @@ proptest! {
         let (filter, ranges) = filter_of(filter);
         let paths: Vec<String> = paths.into_iter().collect();
         let host = Host { repo: repo_of(&paths) };
+        let everything = whole(&host.repo, &CollectionFilter::parse("*").expect("a filter"));
+        let matching: Vec<_> = rows(&everything).into_iter().filter(|(collection, ..)| filter.matches(collection)).collect();
         let whole = whole(&host.repo, &filter);
+        prop_assert_eq!(rows(&whole), matching);
         let (part, calls) = host.fetch(&filter, &ranges);
         match part {
             None => {

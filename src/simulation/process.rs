@@ -187,7 +187,7 @@ impl Process {
         self.write(|tx| tx.renew_leases(&running));
     }
 
-    /// As `crawl::fill`.
+    /// As a turn of `crawl::workers`.
     fn claim(&mut self) {
         let now = self.world.now();
         let is_due = self.read(|tx| {

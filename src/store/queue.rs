@@ -311,6 +311,19 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Gives claims back that nobody has begun to work on.
+    pub fn give_back(&self, jobs: &[JobId]) -> TxResult<()> {
+        let mut give_back = self.db.prepare_cached(
+            "UPDATE crawl_queue SET status = 'pending', lease_expires_at = NULL, attempts = max(attempts - 1, 0),
+                 kind = CASE WHEN again = 'repo' THEN 'repo' ELSE kind END, again = NULL
+             WHERE job_id = :job AND status = 'in_progress'",
+        )?;
+        for job in jobs {
+            give_back.execute(named_params! {":job": job.0})?;
+        }
+        Ok(())
+    }
+
     /// Takes the claims on a host's jobs back: who works on them finds that they are not claimed any more.
     pub(super) fn release_claims(&self, host_id: HostId) -> TxResult<()> {
         self.db

@@ -59,7 +59,7 @@ impl SparseArchive {
         unverified.check(did, now_micros)?;
         let commit = unverified.into_commit();
         let (mut missing, mut has_match) = (Vec::new(), false);
-        let seen = mst::walk_ranges(&archive, &commit.data, ranges, |path, link| {
+        let seen = mst::walk(&archive, &commit.data, Some(ranges), Extent::Part, |path, link| {
             let path = String::from_utf8_lossy(path);
             let (collection, rkey) = path.split_once('/').unwrap_or((&path, ""));
             let verdict = judge(filter, collection);
@@ -112,7 +112,8 @@ pub fn open_sparse(
     let archive = car::read(&car)?;
     let commit = verified_commit(&archive, did, trust, now_micros)?;
     let mut selection = Selection::new(filter, limits);
-    let seen = mst::walk_ranges(&archive, &commit.data, ranges, |path, link| selection.visit(path, link, &archive))?;
+    let visit = |path: &[u8], link: Link<'_>| selection.visit(path, link, &archive);
+    let seen = mst::walk(&archive, &commit.data, Some(ranges), Extent::Part, visit)?;
     if let Some((node, _)) = seen.missing.first() {
         return Err(MstError::MissingNode(*node).into());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Process;
-use crate::crawl::get_repo::{self, StatusAsked, Way};
+use crate::crawl::get_repo::{self, Way};
 use crate::crawl::outcome::{Failure, Found};
 use crate::host::{HostError, RepoStatus};
 use crate::identity::{Identity, IdentityError};
@@ -21,7 +21,6 @@ pub(super) enum RepoStage {
     Named(PublicKey, Option<SparseArchive>),
     Fetched(Way, Bytes, PublicKey),
     Opened(Box<Snapshot>, String),
-    Asked(StatusAsked),
     Found(Found),
     Failed(Failure),
 }
@@ -34,8 +33,7 @@ impl RepoStage {
             RepoStage::Named(..) => "named".to_owned(),
             RepoStage::Fetched(..) => "fetched".to_owned(),
             RepoStage::Opened(snapshot, _) => format!("opened at {} {}", snapshot.commit.rev, snapshot.commit.cid),
-            RepoStage::Asked(_) => "asked".to_owned(),
-            RepoStage::Found(found) => format!("found {}", found.label()),
+            RepoStage::Found(_) => "found".to_owned(),
             RepoStage::Failed(failure) => format!("failed: {failure}"),
         }
     }
@@ -47,12 +45,15 @@ impl Process {
         let (job, stage) = self.repo_jobs.swap_remove(at);
         self.world.tell(|| format!("{:?} job of {} at {}: {}", job.kind, job.did, job.host.as_str(), stage.name()));
         let next = match stage {
+            RepoStage::Begun if self.world.fires("claim given back", 12) => {
+                self.write(|tx| tx.give_back(&[job.job_id]));
+                None
+            }
             RepoStage::Begun if job.kind == JobKind::Status => {
                 let answer = self.get_repo_status(&job);
                 Some(match get_repo::status_answer(answer) {
-                    Ok(asked) => RepoStage::Asked(asked),
-                    Err(Ok(found)) => RepoStage::Found(found),
-                    Err(Err(failure)) => RepoStage::Failed(failure),
+                    Ok(found) => RepoStage::Found(found),
+                    Err(failure) => RepoStage::Failed(failure),
                 })
             }
             RepoStage::Begun if job.kind == JobKind::Repo && self.world.rng.bool() => Some(match self.look(&job) {
@@ -117,16 +118,8 @@ impl Process {
                     None => None,
                 }
             }
-            RepoStage::Asked(asked) => {
-                self.write(|tx| asked.write(tx, &job));
-                None
-            }
             RepoStage::Found(found) => {
-                match found {
-                    Found::Gone => drop(self.write(|tx| index::fetched_gone(tx, &job))),
-                    Found::Inactive(status) => drop(self.write(|tx| index::fetched_inactive(tx, &job, status))),
-                    _ => {}
-                }
+                self.write(|tx| found.write(tx, &job));
                 None
             }
             RepoStage::Failed(failure) => {
