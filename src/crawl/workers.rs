@@ -213,7 +213,8 @@ impl Workers {
         let (crawler, ways, long_fetches) = (self.crawler.clone(), self.ways.clone(), self.long_fetches.clone());
         let job_id = job.job_id;
         let work = async move { Done::Repo(Box::new(get_repo::work(&crawler, &ways, &long_fetches, job).await)) };
-        let abort = self.tasks.spawn(work);
+        // It is some kilobytes, and would be copied again and again on its way to the runtime.
+        let abort = self.tasks.spawn(Box::pin(work));
         let kind = RunningKind::Repo { begun_at: now, is_aside: false };
         self.running.insert(abort.id(), Running { job: job_id, host, kind, abort });
         true
