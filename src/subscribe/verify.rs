@@ -358,9 +358,7 @@ fn change(
         None => Err("foreign_cid"),
     };
     Ok(Some(match record {
-        Ok((cid, json)) => {
-            RecordChange::Put { collection, rkey, cid, json, is_update: op.action == Action::Update }
-        }
+        Ok((cid, json)) => RecordChange::Put { collection, rkey, cid, json, is_update: op.action == Action::Update },
         // What cannot be indexed has no row, and an older one at its path goes.
         Err(reason) => {
             skipped.push(reason);

@@ -23,7 +23,8 @@ pub struct RecordJson {
 /// Decodes a record leniently and writes it as JSON; the error says why it cannot be decoded.
 pub fn record_to_json(bytes: &[u8]) -> Result<RecordJson, Error> {
     let mut reader = Reader::lenient(bytes);
-    let mut writer = Writer { json: String::with_capacity(bytes.len() + bytes.len() / 4), keys: Vec::with_capacity(USUAL_KEYS) };
+    let mut writer =
+        Writer { json: String::with_capacity(bytes.len() + bytes.len() / 4), keys: Vec::with_capacity(USUAL_KEYS) };
     match reader.item()? {
         Item::Map(count) => writer.map(&mut reader, count, MAX_DEPTH - 1)?,
         _ => return Err(Error::Expected("a map")),
