@@ -85,7 +85,7 @@ impl RepoCar {
     }
 
     /// When it lies on disk: what releases the memory that shows it. Its bytes come back as they are looked at.
-    pub fn releaser(&self) -> Option<impl Fn() + Send + 'static> {
+    pub fn releaser(&self) -> Option<impl Fn() + Send + Sync + 'static> {
         let mapped = self.mapped.clone()?;
         // Where a kernel refuses, it has the pages for longer: no harm.
         Some(move || drop(mapped.release()))

@@ -36,7 +36,7 @@ pub struct Snapshot {
     paths: String,
     leaves: Vec<Leaf>,
     /// What releases the memory that shows the archive; None: it lies in memory itself.
-    release: Option<Box<dyn Fn() + Send>>,
+    release: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// How much of a repo is kept; the rest is verified all the same.

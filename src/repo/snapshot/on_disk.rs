@@ -15,7 +15,7 @@ const STRETCH_BYTES: u32 = 8 << 20;
 
 impl Snapshot {
     /// From now on, has the memory that shows the archive released when a stretch of it was read.
-    pub fn read_from_disk(&mut self, release: impl Fn() + Send + 'static) {
+    pub fn read_from_disk(&mut self, release: impl Fn() + Send + Sync + 'static) {
         release();
         self.release = Some(Box::new(release));
     }
