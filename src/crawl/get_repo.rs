@@ -44,7 +44,7 @@ async fn attempt(
     }
     let mut part = None;
     if job.kind == JobKind::Repo && ways.asks_first(job, Instant::now()) {
-        let probed = spent.on(Step::Asking, long_fetches.run(get_record::probe(crawler, ways, job))).await;
+        let probed = spent.on(Step::Asking, long_fetches.run(Box::pin(get_record::probe(crawler, ways, job)))).await;
         part = probed.ok_or(Failure::Crowded)??;
     }
     if let Some(Part { sight, .. }) = &part
@@ -60,7 +60,7 @@ async fn attempt(
     if job.kind == JobKind::Identity {
         return Ok(Found::Identity(key.to_did_key()));
     }
-    let fetched = spent.on(Step::Waiting, long_fetches.run(fetch(crawler, ways, job, part))).await;
+    let fetched = spent.on(Step::Waiting, long_fetches.run(Box::pin(fetch(crawler, ways, job, part)))).await;
     match fetched.ok_or(Failure::Crowded)?? {
         Fetched::Refused(found) => Ok(found),
         Fetched::Repo(way, car) => {

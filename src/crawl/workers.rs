@@ -3,6 +3,7 @@
 //! Invariant: what has ended and is not written down yet is claimed still, and little: a crash has it done once more.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +44,10 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
     leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut workers, mut stepped_aside) = Workers::new(crawler.clone());
     let signals = crawler.store.signals();
+    // One timer for all turns: a new one for each job that ends would wake the runtime each time.
+    let mut next_turn = pin!(tokio::time::sleep_until(Instant::now()));
     loop {
-        let mut turn_at = workers.turn().await?;
+        next_turn.as_mut().reset(workers.turn().await?);
         while !workers.is_time() {
             tokio::select! {
                 () = shutdown.cancelled() => {
@@ -52,7 +55,7 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
                     return Ok(());
                 }
                 () = signals.crawl.notified() => break,
-                () = tokio::time::sleep_until(turn_at) => break,
+                () = next_turn.as_mut() => break,
                 () = signals.closed.notified() => workers.stop_closed().await?,
                 _ = leases.tick() => workers.renew().await?,
                 Some(task) = stepped_aside.recv() => {
@@ -60,8 +63,10 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
                     break;
                 }
                 Some(ended) = workers.tasks.join_next_with_id() => {
-                    let wait = workers.note_ended(ended)?;
-                    turn_at = turn_at.min(Instant::now() + wait);
+                    let turn_at = Instant::now() + workers.note_ended(ended)?;
+                    if turn_at < next_turn.deadline() {
+                        next_turn.as_mut().reset(turn_at);
+                    }
                 }
             }
         }
@@ -213,7 +218,8 @@ impl Workers {
         let (crawler, ways, long_fetches) = (self.crawler.clone(), self.ways.clone(), self.long_fetches.clone());
         let job_id = job.job_id;
         let work = async move { Done::Repo(Box::new(get_repo::work(&crawler, &ways, &long_fetches, job).await)) };
-        let abort = self.tasks.spawn(work);
+        // It is some kilobytes, and would be copied again and again on its way to the runtime.
+        let abort = self.tasks.spawn(Box::pin(work));
         let kind = RunningKind::Repo { begun_at: now, is_aside: false };
         self.running.insert(abort.id(), Running { job: job_id, host, kind, abort });
         true
