@@ -185,11 +185,14 @@ async fn verified(
     let rejected = |failure| rejected(crawler, failure);
     let mut car = spent.on(Step::Memory, make_room(crawler, way, car)).await.map_err(rejected)?;
     let verified = spent.on(Step::Verifying, verify(crawler, ways, job, way, &car.bytes, key)).await;
-    let snapshot = verified.map_err(rejected)?;
+    let mut snapshot = verified.map_err(rejected)?;
     if way == Way::Whole {
         ways.note(job.host_id, car.bytes.len() as u64, snapshot.records().len() > 0 || snapshot.over_limit > 0);
     }
     crawler.metrics.repo_taken(if way == Way::Whole { "whole" } else { "part" });
+    if let Some(release) = car.releaser() {
+        snapshot.read_from_disk(release);
+    }
     car.know_only(snapshot.kept_bytes());
     spent.records = snapshot.records().len();
     Ok(Found::Repo(Box::new(FoundRepo { snapshot, did_key, car })))

@@ -3,8 +3,6 @@
 //! With the right operations, and nothing else changed, that is the `prevData` of the event. A node that is needed
 //! and missing is an error: no answer is ever guessed. Recursion is as deep as the tree, at most 128 levels.
 
-use hashbrown::HashSet;
-
 use super::node;
 use super::partial::{Child, Key, Leaf, Node, PartialTree};
 use crate::repo::cid::{DagCid, Link};
@@ -74,12 +72,13 @@ impl InversionError {
 impl<'a> PartialTree<'a> {
     /// The root that the tree had before these operations, whatever their order.
     pub fn invert(self, ops: &[TreeOp<'a>]) -> Result<DagCid, InversionError> {
-        let mut paths = HashSet::new();
-        for op in ops {
-            node::check_key_len(op.path.as_bytes()).map_err(|_| InversionError::PathLength)?;
-            if !paths.insert(op.path) {
-                return Err(InversionError::RepeatedPath);
-            }
+        if ops.iter().any(|op| node::check_key_len(op.path.as_bytes()).is_err()) {
+            return Err(InversionError::PathLength);
+        }
+        let mut paths: Vec<&str> = ops.iter().map(|op| op.path).collect();
+        paths.sort_unstable();
+        if paths.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(InversionError::RepeatedPath);
         }
         let PartialTree { mut root, mut keys } = self;
         // What was deleted comes back last: then nothing is put where something is about to go.
