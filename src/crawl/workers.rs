@@ -38,7 +38,8 @@ const MOST_SETTLED_BYTES: usize = 1 << 20;
 /// How long to sleep when nothing is known to become due; the bell rings earlier.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Works on the queue until `shutdown`. What is in progress then is dropped: its claim comes back at the next start.
+/// Works on the queue until `shutdown`. What has ended by then is written down; what is in progress is dropped: its claim comes back at the
+/// next start.
 pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), StoreError> {
     let mut leases = tokio::time::interval(RENEW_LEASES);
     leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -50,10 +51,7 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
         next_turn.as_mut().reset(workers.turn().await?);
         while !workers.is_time() {
             tokio::select! {
-                () = shutdown.cancelled() => {
-                    workers.tasks.shutdown().await;
-                    return Ok(());
-                }
+                () = shutdown.cancelled() => return workers.stop().await,
                 () = signals.crawl.notified() => break,
                 () = next_turn.as_mut() => break,
                 () = signals.closed.notified() => workers.stop_closed().await?,
@@ -130,7 +128,7 @@ struct Claimed {
 impl Turn {
     fn take(self, tx: &Tx) -> TxResult<(Gate, Vec<Noted>, Claimed)> {
         let Turn { settled, unwanted, at_hand, host_slots, mut gate, retry_base } = self;
-        let noted: Vec<_> = settled.into_iter().map(|job| job.write(tx, retry_base)).collect::<Result<_, _>>()?;
+        let noted = write_down(settled, tx, retry_base)?;
         tx.give_back(&unwanted)?;
         // One look at the queue and one clock for all: a job that became due after it must be waited for, not taken for one that waits
         // for a worker.
@@ -145,6 +143,10 @@ impl Turn {
         let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().min();
         Ok((gate, noted, Claimed { hosts, repos, now, next_at }))
     }
+}
+
+fn write_down(settled: Vec<Settled>, tx: &Tx, retry_base: Duration) -> TxResult<Vec<Noted>> {
+    settled.into_iter().map(|job| job.write(tx, retry_base)).collect()
 }
 
 impl Workers {
@@ -194,6 +196,20 @@ impl Workers {
         // queue was read waits for neither.
         let wait = next_at.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now).max(0) as u64).min(IDLE));
         Ok(Instant::now() + wait)
+    }
+
+    async fn stop(mut self) -> Result<(), StoreError> {
+        // Nothing follows any more.
+        self.hand = Hand::default();
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.note_ended(ended)?;
+        }
+        self.tasks.shutdown().await;
+        let (settled, timing) = (std::mem::take(&mut self.settled), self.crawler.timing);
+        let write =
+            self.crawler.store.write(Durability::Replayable, move |tx| write_down(settled, tx, timing.retry_base));
+        write.await?.into_iter().for_each(|job| job.tell(&self.crawler.metrics, timing.slow_after));
+        Ok(())
     }
 
     /// Whether what has ended should be written down at once.
