@@ -22,6 +22,9 @@ pub fn run(bench: &Bench) {
             (100_000, 20_000),
         );
     }
+    if bench.wants("open_matching") {
+        open(bench, "open_matching", "100,000 records, all matching", Shape::Atcr, (100_000, 100_000));
+    }
     if bench.wants("open_tiny") {
         open(bench, "open_tiny", "20 records, 20% matching, signature checked", Shape::Collections(5), (20, 4));
     }

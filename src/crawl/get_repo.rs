@@ -44,7 +44,7 @@ async fn attempt(
     }
     let mut part = None;
     if job.kind == JobKind::Repo && ways.asks_first(job, Instant::now()) {
-        let probed = spent.on(Step::Asking, long_fetches.run(get_record::probe(crawler, ways, job))).await;
+        let probed = spent.on(Step::Asking, long_fetches.run(Box::pin(get_record::probe(crawler, ways, job)))).await;
         part = probed.ok_or(Failure::Crowded)??;
     }
     if let Some(Part { sight, .. }) = &part
@@ -60,7 +60,7 @@ async fn attempt(
     if job.kind == JobKind::Identity {
         return Ok(Found::Identity(key.to_did_key()));
     }
-    let fetched = spent.on(Step::Waiting, long_fetches.run(fetch(crawler, ways, job, part))).await;
+    let fetched = spent.on(Step::Waiting, long_fetches.run(Box::pin(fetch(crawler, ways, job, part)))).await;
     match fetched.ok_or(Failure::Crowded)?? {
         Fetched::Refused(found) => Ok(found),
         Fetched::Repo(way, car) => {
@@ -185,11 +185,14 @@ async fn verified(
     let rejected = |failure| rejected(crawler, failure);
     let mut car = spent.on(Step::Memory, make_room(crawler, way, car)).await.map_err(rejected)?;
     let verified = spent.on(Step::Verifying, verify(crawler, ways, job, way, &car.bytes, key)).await;
-    let snapshot = verified.map_err(rejected)?;
+    let mut snapshot = verified.map_err(rejected)?;
     if way == Way::Whole {
         ways.note(job.host_id, car.bytes.len() as u64, snapshot.records().len() > 0 || snapshot.over_limit > 0);
     }
     crawler.metrics.repo_taken(if way == Way::Whole { "whole" } else { "part" });
+    if let Some(release) = car.releaser() {
+        snapshot.read_from_disk(release);
+    }
     car.know_only(snapshot.kept_bytes());
     spent.records = snapshot.records().len();
     Ok(Found::Repo(Box::new(FoundRepo { snapshot, did_key, car })))

@@ -56,3 +56,38 @@ impl Hand {
         self.jobs.values().flatten().map(|job| job.job_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{JobKind, Owner, RepoId};
+    use crate::syntax::{Did, Host, HostPolicy};
+
+    fn job(id: i64, host: i64) -> RepoJob {
+        RepoJob {
+            job_id: JobId(id),
+            host_id: HostId(host),
+            host: Host::parse("pds.example.com", HostPolicy::PublicOnly).expect("a host"),
+            repo_id: RepoId(id),
+            did: Did::parse("did:plc:z72i7hdynmk6r22z27h6tvur").expect("a DID"),
+            kind: JobKind::Repo,
+            attempts: 1,
+            is_referred: false,
+            owner: Owner::Hearsay,
+        }
+    }
+
+    #[test]
+    fn a_hosts_jobs_come_in_their_order_and_go_back_together() {
+        let mut hand = Hand::default();
+        hand.take([job(1, 1), job(2, 2), job(3, 1), job(4, 1), job(5, 2)]);
+        assert_eq!(hand.next_of(HostId(1)).map(|job| job.job_id), Some(JobId(1)));
+        assert_eq!(hand.hosts(), HashMap::from([(HostId(1), 2), (HostId(2), 2)]));
+        hand.give_back(HostId(1));
+        assert_eq!(hand.unwanted(), [JobId(3), JobId(4)]);
+        assert!(hand.next_of(HostId(1)).is_none() && hand.unwanted().is_empty(), "once");
+        assert_eq!(hand.job_ids().collect::<Vec<_>>(), [JobId(2), JobId(5)]);
+        hand.forget(HostId(2));
+        assert!(hand.unwanted().is_empty() && hand.hosts().is_empty(), "others took them back");
+    }
+}

@@ -3,6 +3,7 @@
 //! Invariant: what has ended and is not written down yet is claimed still, and little: a crash has it done once more.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,22 +38,22 @@ const MOST_SETTLED_BYTES: usize = 1 << 20;
 /// How long to sleep when nothing is known to become due; the bell rings earlier.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Works on the queue until `shutdown`. What is in progress then is dropped: its claim comes back at the next start.
+/// Works on the queue until `shutdown`. What has ended by then is written down; what is in progress is dropped: its claim comes back at the
+/// next start.
 pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), StoreError> {
     let mut leases = tokio::time::interval(RENEW_LEASES);
     leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut workers, mut stepped_aside) = Workers::new(crawler.clone());
     let signals = crawler.store.signals();
+    // One timer for all turns: a new one for each job that ends would wake the runtime each time.
+    let mut next_turn = pin!(tokio::time::sleep_until(Instant::now()));
     loop {
-        let mut turn_at = workers.turn().await?;
+        next_turn.as_mut().reset(workers.turn().await?);
         while !workers.is_time() {
             tokio::select! {
-                () = shutdown.cancelled() => {
-                    workers.tasks.shutdown().await;
-                    return Ok(());
-                }
+                () = shutdown.cancelled() => return workers.stop().await,
                 () = signals.crawl.notified() => break,
-                () = tokio::time::sleep_until(turn_at) => break,
+                () = next_turn.as_mut() => break,
                 () = signals.closed.notified() => workers.stop_closed().await?,
                 _ = leases.tick() => workers.renew().await?,
                 Some(task) = stepped_aside.recv() => {
@@ -60,8 +61,10 @@ pub async fn run(crawler: Crawler, shutdown: CancellationToken) -> Result<(), St
                     break;
                 }
                 Some(ended) = workers.tasks.join_next_with_id() => {
-                    let wait = workers.note_ended(ended)?;
-                    turn_at = turn_at.min(Instant::now() + wait);
+                    let turn_at = Instant::now() + workers.note_ended(ended)?;
+                    if turn_at < next_turn.deadline() {
+                        next_turn.as_mut().reset(turn_at);
+                    }
                 }
             }
         }
@@ -125,7 +128,7 @@ struct Claimed {
 impl Turn {
     fn take(self, tx: &Tx) -> TxResult<(Gate, Vec<Noted>, Claimed)> {
         let Turn { settled, unwanted, at_hand, host_slots, mut gate, retry_base } = self;
-        let noted: Vec<_> = settled.into_iter().map(|job| job.write(tx, retry_base)).collect::<Result<_, _>>()?;
+        let noted = write_down(settled, tx, retry_base)?;
         tx.give_back(&unwanted)?;
         // One look at the queue and one clock for all: a job that became due after it must be waited for, not taken for one that waits
         // for a worker.
@@ -140,6 +143,10 @@ impl Turn {
         let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().min();
         Ok((gate, noted, Claimed { hosts, repos, now, next_at }))
     }
+}
+
+fn write_down(settled: Vec<Settled>, tx: &Tx, retry_base: Duration) -> TxResult<Vec<Noted>> {
+    settled.into_iter().map(|job| job.write(tx, retry_base)).collect()
 }
 
 impl Workers {
@@ -191,6 +198,20 @@ impl Workers {
         Ok(Instant::now() + wait)
     }
 
+    async fn stop(mut self) -> Result<(), StoreError> {
+        // Nothing follows any more.
+        self.hand = Hand::default();
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.note_ended(ended)?;
+        }
+        self.tasks.shutdown().await;
+        let (settled, timing) = (std::mem::take(&mut self.settled), self.crawler.timing);
+        let write =
+            self.crawler.store.write(Durability::Replayable, move |tx| write_down(settled, tx, timing.retry_base));
+        write.await?.into_iter().for_each(|job| job.tell(&self.crawler.metrics, timing.slow_after));
+        Ok(())
+    }
+
     /// Whether what has ended should be written down at once.
     fn is_time(&self) -> bool {
         let is_much = self.settled.len() >= MOST_SETTLED || self.settled_bytes >= MOST_SETTLED_BYTES;
@@ -213,7 +234,8 @@ impl Workers {
         let (crawler, ways, long_fetches) = (self.crawler.clone(), self.ways.clone(), self.long_fetches.clone());
         let job_id = job.job_id;
         let work = async move { Done::Repo(Box::new(get_repo::work(&crawler, &ways, &long_fetches, job).await)) };
-        let abort = self.tasks.spawn(work);
+        // It is some kilobytes, and would be copied again and again on its way to the runtime.
+        let abort = self.tasks.spawn(Box::pin(work));
         let kind = RunningKind::Repo { begun_at: now, is_aside: false };
         self.running.insert(abort.id(), Running { job: job_id, host, kind, abort });
         true

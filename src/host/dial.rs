@@ -32,14 +32,14 @@ const MAX_WRITE_BUFFER_BYTES: usize = 64 << 10;
 
 impl Client {
     /// Connects to the firehose, which starts after `host_cursor`, or with what comes next when there is none.
-    pub async fn dial(&self, host: &Host, host_cursor: Option<i64>) -> Result<FirehoseSocket, HostError> {
+    pub async fn dial(&self, host: &Host, host_cursor: Option<i64>) -> Result<Box<FirehoseSocket>, HostError> {
         let timeout = self.limits.dial_timeout;
-        // In a box that goes with the dialling: the task of a connection is as large as the largest thing it waits for.
+        // In a box that goes with the dialling, as the socket is in one: the task of a connection has room for all that it ever holds.
         let dialled = tokio::time::timeout(timeout, Box::pin(self.dial_patiently(host, host_cursor))).await;
         dialled.map_err(|_| HostError::Timeout { missed: "the firehose was not open", after: timeout })?
     }
 
-    async fn dial_patiently(&self, host: &Host, host_cursor: Option<i64>) -> Result<FirehoseSocket, HostError> {
+    async fn dial_patiently(&self, host: &Host, host_cursor: Option<i64>) -> Result<Box<FirehoseSocket>, HostError> {
         self.permit(host)?;
         let budget = self.budget(host);
         // Without a slot of the budget: requests that take their time do not keep the firehose closed.
@@ -57,7 +57,7 @@ impl Client {
             .max_frame_size(Some(self.limits.message_bytes))
             .max_message_size(Some(self.limits.message_bytes));
         match client_async_with_config(request, ReadAhead::new(stream), Some(config)).await {
-            Ok((socket, _)) => Ok(socket),
+            Ok((socket, _)) => Ok(Box::new(socket)),
             Err(WsError::Http(response)) => {
                 let status = response.status().as_u16();
                 let pause = budget.note(status, response.headers());

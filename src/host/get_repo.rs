@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::body::{self, Pace};
+use super::mapped::Mapped;
 use super::repo_memory::Reservation;
 use super::spool::Spool;
 use super::{Client, HostError};
@@ -25,6 +26,8 @@ pub struct RepoCar {
     pub(super) known: Reservation,
     /// Its place on disk, when it lies there.
     pub(super) place: Option<OwnedSemaphorePermit>,
+    /// Its mapping then.
+    pub(super) mapped: Option<Mapped>,
 }
 
 impl Client {
@@ -73,12 +76,19 @@ impl RepoCar {
     /// A part of a repo that was fetched bit by bit, of `Client::PART_BYTES` at most.
     pub fn part(bytes: Bytes) -> RepoCar {
         let (_memory, known) = Default::default();
-        RepoCar { bytes, downloaded_in: Duration::ZERO, _memory, known, place: None }
+        RepoCar { bytes, downloaded_in: Duration::ZERO, _memory, known, place: None, mapped: None }
     }
 
     /// Whether it was too large for memory, or there was no room in it.
     pub fn is_on_disk(&self) -> bool {
         self.place.is_some()
+    }
+
+    /// When it lies on disk: what releases the memory that shows it. Its bytes come back as they are looked at.
+    pub fn releaser(&self) -> Option<impl Fn() + Send + Sync + 'static> {
+        let mapped = self.mapped.clone()?;
+        // Where a kernel refuses, it has the pages for longer: no harm.
+        Some(move || drop(mapped.release()))
     }
 
     /// Gives memory back: only so many bytes are known from now on.

@@ -96,9 +96,9 @@ impl Spools {
 impl SpoolFile {
     async fn into_car(self) -> Result<RepoCar, HostError> {
         let SpoolFile { file, place, .. } = self;
-        let bytes = blocking(move || mapped::map(file)).await?;
+        let (bytes, mapped) = blocking(move || mapped::map(file)).await?;
         let (_memory, known) = Default::default();
-        Ok(RepoCar { bytes, downloaded_in: Duration::ZERO, _memory, known, place })
+        Ok(RepoCar { bytes, downloaded_in: Duration::ZERO, _memory, known, place, mapped: Some(mapped) })
     }
 }
 
@@ -134,7 +134,8 @@ impl<'c> Spool<'c> {
         match self.file {
             None => {
                 let (bytes, known) = (self.buffer.into(), Reservation::default());
-                Ok(RepoCar { bytes, downloaded_in: Duration::ZERO, _memory: self.reserved, known, place: None })
+                let _memory = self.reserved;
+                Ok(RepoCar { bytes, downloaded_in: Duration::ZERO, _memory, known, place: None, mapped: None })
             }
             Some(file) => file.into_car().await,
         }

@@ -99,7 +99,10 @@ impl LookUps {
             plc.take(1.0, now);
             plc.wait(0.0, now)
         };
-        tokio::time::sleep(wait).await;
+        // The shortest sleep lasts to the clock's next millisecond, and wakes the runtime for it.
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 

@@ -121,13 +121,13 @@ fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replac
     let mut rows = RowWriter::new(tx, repo, indexed.is_empty());
     delete_gone(&mut rows, &indexed, snapshot)?;
     let mut indexed = indexed.iter().peekable();
-    for (collection, rkey, record) in snapshot.records() {
+    snapshot.visit_records(|collection, rkey, record| -> TxResult<()> {
         let known = take_known(&mut indexed, (collection, rkey));
         let json = match record {
-            SnapshotRecord::Block { cid, .. } if known == Some(cid) => continue,
+            SnapshotRecord::Block { cid, .. } if known == Some(cid) => return Ok(()),
             SnapshotRecord::Block { .. } if known.is_none() && rows.is_full()? => {
                 rows.pass_over();
-                continue;
+                return Ok(());
             }
             SnapshotRecord::Block { cid, bytes } => record_to_json(bytes).ok().map(|json| (cid, json)),
             SnapshotRecord::Skipped(reason) => {
@@ -150,7 +150,8 @@ fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replac
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     let counts = rows.finish()?;
     changed.written = counts.written;
     changed.deleted = counts.deleted;
@@ -160,7 +161,7 @@ fn replace_rows(tx: &Tx, repo: RepoId, snapshot: &Snapshot, changed: &mut Replac
 
 fn delete_gone(rows: &mut RowWriter, indexed: &[StoredRecord], snapshot: &Snapshot) -> TxResult<()> {
     let mut indexed = indexed.iter().peekable();
-    for (collection, rkey, _) in snapshot.records() {
+    for (collection, rkey) in snapshot.paths() {
         let key = (collection, rkey);
         while let Some(gone) = indexed.next_if(|row| row.is_before(key)) {
             rows.delete(&gone.collection, &gone.rkey)?;

@@ -1,5 +1,6 @@
 //! A repo, verified, of which the records of the wanted collections are kept.
 
+mod on_disk;
 mod sparse;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use super::cid::{DagCid, Link};
 use super::commit::{self, Commit, CommitError, UnverifiedCommit};
 use super::crypto::{PublicKey, SignatureError};
 use super::mst::{self, Extent, MstError};
+use super::sha256::DIGEST_LEN;
 use crate::syntax::{CollectionFilter, Did, Nsid, RecordKey};
 pub use sparse::{Sight, SparseArchive, open_sparse};
 
@@ -33,6 +35,8 @@ pub struct Snapshot {
     /// The paths of the leaves, one after the other: a string of its own for each would double the memory.
     paths: String,
     leaves: Vec<Leaf>,
+    /// What releases the memory that shows the archive; None: it lies in memory itself.
+    release: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// How much of a repo is kept; the rest is verified all the same.
@@ -213,17 +217,20 @@ impl Snapshot {
     ///
     /// A path without a slash has an empty rkey; what is no UTF-8 in an invalid path shows as U+FFFD.
     pub fn records(&self) -> impl ExactSizeIterator<Item = (&str, &str, SnapshotRecord<'_>)> {
+        self.paths().zip(&self.leaves).map(|((collection, rkey), leaf)| {
+            let range = leaf.record.clone().map(|range| range.start as usize..range.end as usize);
+            (collection, rkey, record_in(&self.car, range))
+        })
+    }
+
+    /// The paths of the same records.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         let mut start = 0;
         self.leaves.iter().map(move |leaf| {
             let end = leaf.path_end as usize;
             let path = self.paths.get(start..end).unwrap_or_default();
             start = end;
-            let (collection, rkey) = path.split_once('/').unwrap_or((path, ""));
-            let record = match &leaf.record {
-                Ok(range) => self.block(range.start as usize..range.end as usize),
-                Err(reason) => SnapshotRecord::Skipped(*reason),
-            };
-            (collection, rkey, record)
+            path.split_once('/').unwrap_or((path, ""))
         })
     }
 
@@ -234,16 +241,21 @@ impl Snapshot {
 
     /// What is kept of the repo in memory, the archive not counted.
     pub fn kept_bytes(&self) -> usize {
-        self.paths.len() + self.leaves.len() * size_of::<Leaf>()
+        let batch_bytes = if self.release.is_some() { on_disk::BATCH_BYTES.min(self.car.len()) } else { 0 };
+        self.paths.len() + self.leaves.len() * size_of::<Leaf>() + batch_bytes
     }
+}
 
-    /// The archive has a block's digest before the block.
-    fn block(&self, range: Range<usize>) -> SnapshotRecord<'_> {
-        let (before, bytes) = (self.car.get(..range.start), self.car.get(range));
-        let digest = before.and_then(|before| before.last_chunk()).expect("a block comes behind its digest");
-        let bytes = bytes.expect("the range is that of a block in this archive");
-        SnapshotRecord::Block { cid: DagCid::from_digest(*digest), bytes }
-    }
+/// A block comes behind its digest, in the archive and where it was copied to.
+fn record_in(bytes: &[u8], range: Result<Range<usize>, SkipReason>) -> SnapshotRecord<'_> {
+    let range = match range {
+        Ok(range) => range,
+        Err(reason) => return SnapshotRecord::Skipped(reason),
+    };
+    let (before, block) = (bytes.get(..range.start), bytes.get(range));
+    let digest = before.and_then(|before| before.last_chunk()).expect("a block comes behind its digest");
+    let bytes = block.expect("the range is that of a block in these bytes");
+    SnapshotRecord::Block { cid: DagCid::from_digest(*digest), bytes }
 }
 
 /// Picks the leaves that the filter matches, as the walk passes them in order.
@@ -307,7 +319,7 @@ impl<'f> Selection<'f> {
         let Selection { mut paths, mut leaves, over_limit, .. } = self;
         paths.shrink_to_fit();
         leaves.shrink_to_fit();
-        Snapshot { commit, leaf_count, over_limit, car, paths, leaves }
+        Snapshot { commit, leaf_count, over_limit, car, paths, leaves, release: None }
     }
 }
 

@@ -145,7 +145,11 @@ pub(super) async fn follow(
     }
 }
 
-async fn dial(subscriber: &Subscriber, host: &Host, host_cursor: Option<i64>) -> Result<FirehoseSocket, HostError> {
+async fn dial(
+    subscriber: &Subscriber,
+    host: &Host,
+    host_cursor: Option<i64>,
+) -> Result<Box<FirehoseSocket>, HostError> {
     let _turn = subscriber.dials.acquire().await.expect("the semaphore is never closed");
     subscriber.client.dial(host, host_cursor).await
 }
@@ -198,7 +202,7 @@ struct Connection<'a> {
     lag: &'a Followed,
     host: &'a Host,
     host_id: HostId,
-    socket: FirehoseSocket,
+    socket: Box<FirehoseSocket>,
     watermark: Watermark,
     rate: SharedRate,
     trouble: &'a mut Trouble,
@@ -218,7 +222,7 @@ impl Connection<'_> {
             let first = tokio::select! {
                 () = shutdown.cancelled() => {
                     // A courtesy: the host may wait for it, we do not.
-                    let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await;
+                    let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.as_mut().close(None)).await;
                     return Ok(Ended::Shutdown);
                 }
                 message = self.socket.next(), if pace.is_ok() => message,

@@ -22,11 +22,16 @@ impl RecordKey {
         if text == "." || text == ".." {
             return fault("it is neither . nor ..");
         }
-        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:~-".contains(&b)) {
+        // All are looked at: without a branch for each, many go at once.
+        if !text.bytes().fold(true, |are_allowed, b| are_allowed & is_allowed(b)) {
             return fault("it is letters, digits and . _ : ~ -");
         }
         Ok(())
     }
+}
+
+fn is_allowed(b: u8) -> bool {
+    matches!(b, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'_' | b':' | b'~' | b'-')
 }
 
 #[cfg(test)]

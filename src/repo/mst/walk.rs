@@ -204,6 +204,8 @@ impl<'a, V: FnMut(&[u8], Link<'a>)> Walk<'_, 'a, V> {
     fn frame(&mut self, first: usize, level: u8, child: Option<DagCid>, upper: Place) -> Result<Frame, MstError> {
         let right = self.entries.iter().skip(first).filter_map(|entry| entry.right.as_ref());
         child.iter().chain(right).for_each(|cid| self.car.warm(cid));
+        let values = self.entries.iter().skip(first).filter_map(|entry| entry.value.dag());
+        values.for_each(|cid| self.car.warm_place(&cid));
         let mut key = self.spare_keys.pop().unwrap_or_default();
         key.clear();
         let end = self.entries.len();
