@@ -37,7 +37,7 @@ fuzz_target!(|input: (bool, Vec<Edit>)| {
 fn is_true(change: &RecordChange) {
     let indexed = |wanted: &str| ACCOUNT.records.iter().find(|(path, _)| path == wanted).map(|(_, cid)| cid.as_str());
     match change {
-        RecordChange::Put { collection, rkey, cid, json } => {
+        RecordChange::Put { collection, rkey, cid, json, .. } => {
             assert_eq!(indexed(&format!("{collection}/{rkey}")), Some(cid.to_string().as_str()));
             serde_json::from_str::<serde_json::Value>(json).expect("JSON");
         }
