@@ -11,6 +11,7 @@ pub(crate) mod list_repos;
 mod long_fetches;
 pub(crate) mod outcome;
 mod spent;
+mod turn;
 mod ways;
 mod workers;
 

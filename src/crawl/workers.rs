@@ -1,5 +1,5 @@
-//! The workers, and their turns at the queue. A turn is one transaction: what has ended is written down, and what is due is claimed.
-//! Between two turns jobs end, and are followed by those at hand; a commit costs as much as a small repo, so that many share one.
+//! The workers. Between two turns at the queue jobs end, and are followed by those at hand; a commit costs as much as a small repo, so that
+//! many share one.
 //! Invariant: what has ended and is not written down yet is claimed still, and little: a crash has it done once more.
 
 use std::collections::{HashMap, HashSet};
@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::gate::Gate;
 use super::hand::Hand;
 use super::long_fetches::LongFetches;
-use super::outcome::{Noted, Settled};
+use super::outcome::Settled;
+use super::turn::{Claimed, Turn, write_down};
 use super::ways::Ways;
 use super::{Crawler, Ended, get_repo, list_repos};
 use crate::clock::now_millis;
-use crate::store::{Durability, HostId, HostJob, JobId, RepoJob, StoreError, Tx, TxResult};
+use crate::store::{Durability, HostId, HostJob, JobId, StoreError};
 
 /// Hosts probed and listed at once; one that waits for its firehose holds its place for up to 30 s.
 const HOST_JOBS: usize = 32;
@@ -104,49 +105,6 @@ enum RunningKind {
 enum Done {
     Host(Result<Ended, StoreError>),
     Repo(Box<Settled>),
-}
-
-/// What one turn takes to the queue.
-struct Turn {
-    settled: Vec<Settled>,
-    unwanted: Vec<JobId>,
-    at_hand: HashMap<HostId, usize>,
-    host_slots: usize,
-    gate: Gate,
-    retry_base: Duration,
-}
-
-/// What it claims there.
-struct Claimed {
-    hosts: Vec<HostJob>,
-    repos: Vec<RepoJob>,
-    now: i64,
-    /// When something else becomes due.
-    next_at: Option<i64>,
-}
-
-impl Turn {
-    fn take(self, tx: &Tx) -> TxResult<(Gate, Vec<Noted>, Claimed)> {
-        let Turn { settled, unwanted, at_hand, host_slots, mut gate, retry_base } = self;
-        let noted = write_down(settled, tx, retry_base)?;
-        tx.give_back(&unwanted)?;
-        // One look at the queue and one clock for all: a job that became due after it must be waited for, not taken for one that waits
-        // for a worker.
-        let (now, due, next_host_at) = (tx.now(), tx.due_repo_jobs()?, tx.next_host_job_at()?);
-        let is_host_due = host_slots > 0 && next_host_at.is_some_and(|at| at <= now);
-        let hosts = if is_host_due { tx.claim_host_jobs(host_slots)? } else { Vec::new() };
-        let mut repos = Vec::new();
-        for (host, jobs) in gate.share(&due.hosts, &at_hand, now) {
-            repos.extend(tx.claim_repo_jobs(host, jobs)?);
-        }
-        let next_host_at = next_host_at.filter(|at| *at > now);
-        let next_at = [due.next_at, next_host_at, gate.next_open(now)].into_iter().flatten().min();
-        Ok((gate, noted, Claimed { hosts, repos, now, next_at }))
-    }
-}
-
-fn write_down(settled: Vec<Settled>, tx: &Tx, retry_base: Duration) -> TxResult<Vec<Noted>> {
-    settled.into_iter().map(|job| job.write(tx, retry_base)).collect()
 }
 
 impl Workers {

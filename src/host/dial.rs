@@ -22,7 +22,7 @@ use super::{Client, HostError};
 use crate::syntax::{Host, Scheme, printable};
 
 /// A firehose: plain in development, TLS otherwise.
-pub type FirehoseSocket = WebSocketStream<ReadAhead<Either<TcpStream, TlsStream<TcpStream>>>>;
+pub type FirehoseSocket = WebSocketStream<ReadAhead<Either<TcpStream, Box<TlsStream<TcpStream>>>>>;
 
 /// Small, for there is one per host and most of them are quiet; it grows to what a frame needs.
 const READ_BUFFER_BYTES: usize = 1 << 10;
@@ -48,7 +48,7 @@ impl Client {
         let tcp = self.connect(host).await?;
         let stream = match host.scheme() {
             Scheme::Http => Either::Left(tcp),
-            Scheme::Https => Either::Right(self.encrypt(host, tcp).await?),
+            Scheme::Https => Either::Right(Box::new(self.encrypt(host, tcp).await?)),
         };
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
