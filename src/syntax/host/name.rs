@@ -69,9 +69,13 @@ fn check_characters(input: &str) -> Result<(), HostSyntaxError> {
 fn split_scheme(input: &str, policy: HostPolicy) -> Result<(Option<Scheme>, &str), HostSyntaxError> {
     let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     let Some((scheme, rest)) = input.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
-        let before_colon = input.split(':').next().unwrap_or_default().to_ascii_lowercase();
-        let looks_like_url = input.contains(':') && matches!(before_colon.as_str(), "http" | "https");
-        return if looks_like_url { Err(HostSyntaxError::MalformedUrl) } else { Ok((None, input)) };
+        // A single label may be called so, too: then its port follows.
+        let is_port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let is_half_a_url = |(before, behind): (&str, &str)| {
+            !is_port(behind) && ["http", "https"].iter().any(|scheme| before.eq_ignore_ascii_case(scheme))
+        };
+        let is_malformed = input.split_once(':').is_some_and(is_half_a_url);
+        return if is_malformed { Err(HostSyntaxError::MalformedUrl) } else { Ok((None, input)) };
     };
     match (scheme.to_ascii_lowercase().as_str(), policy) {
         ("https", _) => Ok((Some(Scheme::Https), rest)),
