@@ -137,9 +137,9 @@ impl Service {
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
         parts.spawn(serve(public, api::PublicService::new(api), limits, metrics, stop.clone()));
         parts.spawn(ingest::run(crawler, subscriber, stop.clone()));
-        parts.spawn(watch(supervisor.clone(), store.clone(), stop.clone()));
         readiness.set(Phase::Running);
         supervisor.ready().await;
+        parts.spawn(watch(supervisor.clone(), store.clone(), stop.clone()));
 
         let ended = tokio::select! {
             // At a shutdown the parts end as well: that is not a fault.
