@@ -10,7 +10,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-const PIECE_BYTES: usize = 64 << 10;
+/// Some eight frames. A host that is slowed keeps one until it is read on, so thousands of them must be affordable.
+const PIECE_BYTES: usize = 16 << 10;
 
 thread_local! {
     /// Room for the next piece: a thread reads one at a time.
